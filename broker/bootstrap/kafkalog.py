@@ -21,6 +21,7 @@ from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
+from broker.trust.renewal import take_up_tls
 from broker.trust.system import SystemEntropy
 from broker.trust.tls import check_tls_files
 from broker.wire.codec import ProtobufCodec
@@ -140,6 +141,7 @@ async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Cl
     while True:
         await asyncio.sleep(seconds)
         try:
+            take_up_tls(*files, clock.now_ms())
             state = [FileState.of(path) for path in files]
             if state != seen and connection.tls is not None:
                 # Certificate and key are replaced one after the other. Until they match, this is tried again.

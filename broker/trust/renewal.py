@@ -18,7 +18,6 @@ from broker.trust.certificates import find_issuer, load_certificates, principal_
 from broker.trust.keys import load_signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 _REQUEST = ".csr"
@@ -66,16 +65,27 @@ def pending_certificate(certificate: Path, key: Path, now_ms: int) -> x509.Certi
     return found
 
 
-def check_same_authorities(found: x509.Certificate, certificate: Path, authorities: Sequence[x509.Certificate]) -> None:
-    """Check that one of these issued a certificate, if one of them issued that in use.
+def take_up_tls(certificate: Path, key: Path, authorities: Path | None, now_ms: int) -> bool:
+    """Put a renewed TLS certificate that was laid beside the one in use in its place. Return whether there was one.
+
+    Args:
+        certificate: the file of the one in use.
+        key: the file of its key.
+        authorities: those of the peers, or None. If one of them issued that in use, one must have issued the renewed.
+        now_ms: the time.
 
     Raises:
-        CertificateInvalid: the authority that peers know did not issue it, so they would refuse it.
+        CertificateInvalid, KeyInvalid: it cannot be used. That in use stays.
     """
-    used = load_certificates(certificate)[0]
-    if find_issuer(used, authorities) is not None and find_issuer(found, authorities) is None:
+    found = pending_certificate(certificate, key, now_ms)
+    if found is None:
+        return False
+    known = () if authorities is None else load_certificates(authorities)
+    if find_issuer(load_certificates(certificate)[0], known) is not None and find_issuer(found, known) is None:
         message = f"{pending(certificate).name} is of another authority than {certificate.name}"
         raise CertificateInvalid(message)
+    put_in_place(certificate, key)
+    return True
 
 
 def put_in_place(certificate: Path, key: Path) -> None:

@@ -10,7 +10,7 @@ from broker.core.errors import CertificateInvalid, KeyInvalid, SetupInvalid
 from broker.files import FileState
 from broker.trust.certificates import load_certificates, principal_of, validity
 from broker.trust.keys import load_signing_key
-from broker.trust.renewal import check_same_authorities, finish, pending_certificate, put_in_place
+from broker.trust.renewal import finish, take_up_tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,20 +37,6 @@ def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
         state = "has expired" if now_ms > period.last_ms else "is not valid yet"
         message = f"{certificate.name} {state}"
         raise CertificateInvalid(message)
-
-
-def take_up_tls(certificate: Path, key: Path, authorities: Path, now_ms: int) -> bool:
-    """Put a renewed TLS certificate that was laid beside the one in use in its place. Return whether there was one.
-
-    Raises:
-        CertificateInvalid, KeyInvalid: it cannot be used. That in use stays.
-    """
-    found = pending_certificate(certificate, key, now_ms)
-    if found is None:
-        return False
-    check_same_authorities(found, certificate, load_certificates(authorities))
-    put_in_place(certificate, key)
-    return True
 
 
 def ready_tls(files: TlsFiles, now_ms: int) -> None:

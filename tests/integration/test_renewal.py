@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +17,12 @@ from adapters.agency import open_agency
 from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
 from adapters.gateway.process import run_gateway
+from broker.bootstrap.httptls import watch_tls
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.core.errors import PeerRevoked, ReceiptInvalid
+from broker.trust.certificates import load_certificates
 from broker.trust.directory import open_directory
 from broker.trust.renewal import pending
 from broker.wire.tls import TlsFiles
@@ -320,3 +324,42 @@ async def test_a_broker_signs_with_a_laid_certificate_when_its_directory_lists_i
         assert receipt.signature.certificate_sha256 == new.signer.certificate_sha256
         with pytest.raises(ReceiptInvalid):
             await Publisher(channel, CODEC, exchange.receipts()).publish(record)
+
+
+async def test_an_edge_and_a_broker_say_what_ends_soon(pki: SamplePki, tmp_path: Path) -> None:
+    old = pki.now - timedelta(days=5)
+    brokers = pki.credential(
+        profiles.TLS_PEER, agency=EXCHANGE, system="broker", issued=old, lifetime=timedelta(days=7)
+    ).write(tmp_path, "broker")
+    mine = pki.credential(profiles.TLS_CLIENT, agency=LAB, issued=old, lifetime=timedelta(days=7)).write(
+        tmp_path, "lab"
+    )
+    files = {"certificate": str(brokers[0]), "key": str(brokers[1])}
+    with capture_logs() as logs:
+        async with running_exchange(pki, tmp_path / "log", tls=files) as exchange:
+            await until_logged(logs, "a TLS certificate ends soon: renew it")
+            tables = tables_of(pki, exchange.target, *mine)
+            tables["program"] = {"folder": str(tmp_path / "lab")}
+            async with open_agency(write_toml(tmp_path / "lab.toml", tables)):
+                await until_true(lambda: len(soon(logs)) == 2)
+    # The other certificates, the lists and the authorities are young.
+    assert [(line["path"], line["log_level"]) for line in soon(logs)] == [
+        ("broker.pem", "warning"),
+        ("lab.pem", "warning"),
+    ]
+    assert all(0 < line["hours"] < 48 and "certs renew" in line["remedy"] for line in soon(logs))
+
+
+def soon(logs: list[Any]) -> list[Any]:
+    return [line for line in logs if "ends soon" in line["event"]]
+
+
+async def test_an_https_server_takes_up_what_is_laid_there(pki: SamplePki, tmp_path: Path) -> None:
+    certificate, key = pki.credential(profiles.TLS_SERVER, agency=LAB, system="witness").write(tmp_path, "tls")
+    new = pki.credential(profiles.TLS_SERVER, agency=LAB, system="witness")
+    watching = asyncio.create_task(watch_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key, 0.05))
+    lay(certificate, new)
+    await until_true(lambda: not pending(certificate).exists())
+    assert load_certificates(certificate)[0] == new.certificate
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)

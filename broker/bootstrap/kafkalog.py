@@ -23,7 +23,8 @@ from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.renewal import take_up_tls
 from broker.trust.system import SystemEntropy
-from broker.trust.tls import check_tls_files
+from broker.trust.tls import check_tls_files, ready_tls
+from broker.wire.tls import TlsFiles
 from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
         CertificateInvalid, KeyInvalid: a TLS file cannot be used.
     """
     config.check()
-    check_tls_files(config.certificate, config.key, clock.now_ms())
+    ready_tls(TlsFiles(config.certificate, config.key, config.authorities), clock.now_ms())
     tls = KafkaTls(config.certificate, config.key, config.authorities)
     return KafkaConnection(config.servers, tls, config.prefix, config.timeout_seconds)
 

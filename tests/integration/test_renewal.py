@@ -18,13 +18,16 @@ from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
 from adapters.gateway.process import run_gateway
 from broker.bootstrap.httptls import watch_tls
+from broker.bootstrap.kafkalog import _watch_tls, kafka_connection
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
+from broker.config.kafka import KafkaConfig
 from broker.core.errors import PeerRevoked, ReceiptInvalid
 from broker.trust.certificates import load_certificates
 from broker.trust.directory import open_directory
 from broker.trust.renewal import pending
+from broker.trust.system import SystemClock
 from broker.wire.tls import TlsFiles
 from certs import profiles
 from certs.operations import LIST_LIFETIME
@@ -358,6 +361,25 @@ async def test_an_https_server_takes_up_what_is_laid_there(pki: SamplePki, tmp_p
     certificate, key = pki.credential(profiles.TLS_SERVER, agency=LAB, system="witness").write(tmp_path, "tls")
     new = pki.credential(profiles.TLS_SERVER, agency=LAB, system="witness")
     watching = asyncio.create_task(watch_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key, 0.05))
+    lay(certificate, new)
+    await until_true(lambda: not pending(certificate).exists())
+    assert load_certificates(certificate)[0] == new.certificate
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_broker_takes_up_its_key_for_kafka(pki: SamplePki, tmp_path: Path) -> None:
+    first, new = (pki.credential(profiles.KAFKA_CLIENT, agency=EXCHANGE, system="broker") for _ in range(2))
+    certificate, key = first.write(tmp_path, "kafka")
+    config = KafkaConfig(
+        servers=("localhost:1",), certificate=certificate, key=key, authorities=pki.folder.kafka.authority
+    )
+    connection = kafka_connection(config, SystemClock())
+    watching = asyncio.create_task(_watch_tls(config, connection, SystemClock(), 0.05))
+    with capture_logs() as logs:
+        lay(certificate, pki.of_another_authority(profiles.KAFKA_CLIENT, agency=EXCHANGE))
+        await until_logged(logs, "a renewed TLS file for Kafka cannot be used")
+    assert load_certificates(certificate)[0] == first.certificate
     lay(certificate, new)
     await until_true(lambda: not pending(certificate).exists())
     assert load_certificates(certificate)[0] == new.certificate

@@ -24,8 +24,8 @@ from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.renewal import take_up_tls
 from broker.trust.system import SystemEntropy
 from broker.trust.tls import check_tls_files, ready_tls
-from broker.wire.tls import TlsFiles
 from broker.wire.codec import ProtobufCodec
+from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
     import contextlib

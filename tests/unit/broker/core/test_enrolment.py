@@ -88,6 +88,7 @@ def test_where_the_other_one_names_itself_the_new_one_names_itself(directory: Di
     assert GANSU in after.agency(GANSU).publish["StrProfile"].recipients
     assert LAB not in after.agency(GANSU).publish["StrProfile"].recipients
     assert GANSU not in after.agency(LAB).publish["StrProfile"].recipients
+    assert after.agency(GANSU).receive["StrProfile"].publishers == {GANSU}
 
 
 def test_quotas_replays_and_everybody_are_taken_over(directory: Directory) -> None:

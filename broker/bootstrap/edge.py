@@ -32,15 +32,19 @@ def connect(config: EdgeConfig) -> grpc.aio.Channel:
 
 
 def edge_expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
-    """When everything ends that a profile names, with the directory in force.
+    """When the certificates of a profile end, its authorities, and the directory in force."""
+    agency = config.agency
+    own = own_expiries(agency.certificate, agency.signing_certificate, agency.authorities, directory)
+    return [*own, directory_expiry(directory)]
+
+
+def edge_list_expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
+    """When the revocation list of a profile ends.
 
     Raises:
-        RevocationListInvalid: the revocation list cannot be used.
+        RevocationListInvalid, CertificateInvalid: it cannot be used.
     """
-    agency, authorities = config.agency, directory.signing_authorities
-    lists = RevocationFiles([config.trust.signing_revocations], lambda: authorities, grace_ms=0)
-    return [
-        *own_expiries(agency.certificate, agency.signing_certificate, agency.authorities, directory),
-        directory_expiry(directory),
-        *list_expiries(lists.documents()),
-    ]
+    authorities = directory.signing_authorities
+    return list_expiries(
+        RevocationFiles([config.trust.signing_revocations], lambda: authorities, grace_ms=0).documents()
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.bootstrap.edge import connect, edge_expiries
+from broker.bootstrap.edge import connect, edge_expiries, edge_list_expiries
 from broker.bootstrap.trust import configured_expiries
 from broker.cli.expiries import expiry_facts, print_expiries
 from broker.cli.main import REFUSED
@@ -24,7 +24,7 @@ from broker.client.trace import TraceClient
 from broker.config.broker import BrokerConfig
 from broker.config.edge import load_edge
 from broker.config.loader import config_path, load
-from broker.core.errors import PositionUnknown
+from broker.core.errors import CaseExchangeError, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.core.tree.cosignature import cosigners
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broker.client.auditor import NewestCheckpoint
     from broker.config.edge import EdgeConfig
     from broker.core.policy import Directory
+    from broker.trust.expiries import Expiry
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -123,8 +124,18 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
                 "dead_letters": unprocessed.dead_letters,
             },
             **_checkpoints(await _newest(channel), directory),
-            "expiries": expiry_facts(edge_expiries(config, directory), SystemClock().now_ms()),
+            "expiries": expiry_facts(_expiries(config, directory), SystemClock().now_ms()),
         }
+
+
+def _expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
+    found = edge_expiries(config, directory)
+    try:
+        found += edge_list_expiries(config, directory)
+    except CaseExchangeError as error:
+        # What else there is to show may say why.
+        click.echo(f"warning: {error.line}", err=True)
+    return found
 
 
 def _time(ms: int) -> str:

@@ -156,6 +156,15 @@ def test_a_broker_s_operator_sees_what_ends_when_without_a_broker(place: Place) 
     assert "version 1" in place.run("case-exchange status --config deploy/broker.toml")
 
 
+def test_a_list_that_cannot_be_used_does_not_hide_the_rest(place: Place) -> None:
+    shown = place.run("case-exchange status --profile deploy/gateway.toml")
+    assert "revocation list" in shown
+    (place.folder / ".dev" / "pki" / "trust" / "signing.crl").write_text("sample")
+    shown = place.run("case-exchange status --profile deploy/gateway.toml")
+    assert "revocation list" not in shown
+    assert "signing certificate signing.pem" in shown
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> SamplePki:
     return SamplePki.build(tmp_path / "pki")

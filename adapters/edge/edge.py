@@ -38,23 +38,27 @@ from broker.core.former import stated
 from broker.trust.certificates import principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
+from broker.trust.expiries import ExpiryWatch, list_expiries, own_expiries
 from broker.trust.governance import Governance
 from broker.trust.keyring import LiveKeyring
 from broker.trust.revocation_files import RevocationFiles
-from broker.trust.signing import EcdsaSigner
+from broker.trust.signers import WatchedSigner, lists
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.trust.tls import WatchedTls
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import grpc
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
     from broker.client.records import InForce, VerifiedRecord
     from broker.client.subscriber import Delivered
+    from broker.config.edge import AgencyConfig
+    from broker.core.policy import Directory
+    from broker.trust.expiries import Expiry
 
 _log = structlog.get_logger("adapters.edge.edge")
 _BY_ANOTHER_DIRECTORY: Final = (
@@ -87,6 +91,8 @@ class Edge(NamedTuple):
     revocations: RevocationFiles
     channel: grpc.aio.Channel
     tls: WatchedTls
+    signer: WatchedSigner
+    open_directory: Callable[[bytes], Directory]
 
     def reload_trust(self) -> None:
         """Read again what governance publishes, and the TLS files.
@@ -104,6 +110,21 @@ class Edge(NamedTuple):
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
             except Exception as defect:  # noqa: BLE001 - whatever it is, the files are looked at again
                 _log.error("a file of trust cannot be used", cause=type(defect).__name__)
+
+    async def renew_signer(self) -> None:
+        """Sign with a renewed certificate, if the directory in force lists it, here and at the broker.
+
+        Raises:
+            CaseExchangeError: it cannot be used, or the broker did not answer. The former one stays in use.
+        """
+        renewed = await asyncio.to_thread(self.signer.renewed, self.directory.latest)
+        if renewed is None:
+            return
+        # Asked only now: it is rare. A record that the broker refuses would be lost to its agency.
+        in_force = [self.open_directory(document) for document in await directories_in_force(self.channel)]
+        if in_force and all(lists(directory, self.agency, renewed) for directory in in_force):
+            self.composer.use(await asyncio.to_thread(self.signer.use))
+            _log.info("the signing certificate was renewed")
 
     async def verify(self, delivered: Delivered) -> VerifiedRecord:
         """Check a received record with the directories seen here; if that is not enough, with those of the broker.
@@ -138,10 +159,10 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     """
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
     tls = WatchedTls(TlsFiles(config.certificate, config.key, config.authorities), clock)
-    signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
+    signer = WatchedSigner(config.signing_key, config.signing_certificate, clock)
     # The system comes from the connection's certificate: the broker accepts no records of another system.
     principal = tls.principal
-    if principal_of(signer.certificate).agency != principal.agency:
+    if principal_of(signer.current.certificate).agency != principal.agency:
         message = "the signing certificate and the TLS certificate belong to different agencies"
         raise CertificateInvalid(message)
     governance = Governance.load(profile.trust.governance_key)
@@ -170,7 +191,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             edge = Edge(
                 principal.agency,
                 spool,
-                RecordComposer(principal, signer, codec, SystemEntropy(), clock),
+                RecordComposer(principal, signer.current, codec, SystemEntropy(), clock),
                 RecordVerifier(principal.agency, codec),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
@@ -183,9 +204,11 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 revocations,
                 channel,
                 tls,
+                signer,
+                read,
             )
             work = (
-                _watch(edge, channel, profile.trust.reload_seconds),
+                _watch(edge, channel, config, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),
                 sweep(spool.sent, clock, profile.keep_days),
@@ -203,11 +226,24 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         spool.close()
 
 
-async def _watch(edge: Edge, channel: RenewableChannel, seconds: float) -> None:
+async def _watch(edge: Edge, channel: RenewableChannel, config: AgencyConfig, seconds: float) -> None:
+    expiries = ExpiryWatch(functools.partial(_expiries, edge, config), edge.clock)
     while True:
+        await asyncio.to_thread(expiries.look)
         await asyncio.sleep(seconds)
         await asyncio.to_thread(edge.reload_trust)
         renewed = edge.tls.newest()
         if renewed is not None:
             _log.info("the TLS files were renewed")
             channel.renew(renewed)
+            edge.subscriber.reopen()
+        try:
+            await edge.renew_signer()
+        except CaseExchangeError as error:
+            _log.error("a renewed signing certificate is not used yet", reason=error.reason, cause=error.message)
+
+
+def _expiries(edge: Edge, config: AgencyConfig) -> list[Expiry]:
+    # The directory's file tells of its own end.
+    own = own_expiries(config.certificate, config.signing_certificate, config.authorities, edge.directory.latest)
+    return [*own, *list_expiries(edge.revocations.documents())]

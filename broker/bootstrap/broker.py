@@ -45,7 +45,6 @@ from broker.services.refusals import Refusals
 from broker.services.restoring import Restoring
 from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.certificates import principal_of
-from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SteadyClock, SystemEntropy
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import server_credentials
@@ -84,11 +83,11 @@ class Broker:
         self.log = log = opened.log
         self._trust = trust
         codec, entropy = ProtobufCodec(), SystemEntropy()
-        signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
+        signer = trust.signer
         directory = trust.directory
         self._audit = AuditTrailService(
             directory=directory,
-            system=principal_of(signer.certificate).system,
+            system=principal_of(signer.current.certificate).system,
             signer=signer,
             codec=codec,
             log=log,

@@ -9,6 +9,8 @@ import structlog
 
 from broker.core.errors import CaseExchangeError, CertificateInvalid
 from broker.files import FileState
+from broker.trust.renewal import take_up_tls
+from broker.trust.system import SystemClock
 from broker.web.tls import load_certificate
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ _log = structlog.get_logger("broker")
 
 async def watch_tls(context: ssl.SSLContext, certificate: Path, key: Path, seconds: float) -> None:
     """Use renewed TLS files for the connections that come. Never returns."""
+    clock = SystemClock()
     seen = _state(certificate, key)
     while True:
         await asyncio.sleep(seconds)
         try:
+            take_up_tls(certificate, key, None, clock.now_ms())
             state = _state(certificate, key)
             if state != seen:
                 # Certificate and key are replaced one after the other. Until they match, this is tried again.

@@ -14,13 +14,24 @@ from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
 from broker.trust.claims import DirectoryClaims
 from broker.trust.directory import open_directory
-from broker.trust.directory_files import DirectoryFile
+from broker.trust.directory_files import DirectoryFile, read_document
+from broker.trust.expiries import (
+    AUTHORITY,
+    TLS,
+    Expiry,
+    ExpiryWatch,
+    certificate_expiries,
+    directory_expiry,
+    list_expiries,
+    own_expiries,
+)
 from broker.trust.governance import Governance
 from broker.trust.keyring import DirectoryKeyring, LiveKeyring
 from broker.trust.material import PublishedTrust
 from broker.trust.peers import TlsPeers
 from broker.trust.revocation import PeerRevocation
 from broker.trust.revocation_files import RevocationFiles
+from broker.trust.signers import WatchedSigner
 from broker.trust.tls import WatchedTls
 from broker.wire.tls import TlsFiles
 
@@ -47,6 +58,8 @@ class BrokerTrust:
     signing_revocations: RevocationFiles
     tls_revocations: RevocationFiles
     tls: WatchedTls
+    signer: WatchedSigner
+    expiries: ExpiryWatch
     version: Callable[[DirectoryDocument], DirectoryVersion]
     """Makes a directory version of the log ready to judge records by. DirectoryInvalid: governance did not sign it."""
     claims: DirectoryClaims
@@ -79,6 +92,12 @@ class BrokerTrust:
         )
         files = TlsFiles(config.tls.certificate, config.tls.key, config.tls.authorities)
         read = partial(open_directory, governance=governance)
+
+        def expiries() -> list[Expiry]:
+            # The directory's file tells of its own end.
+            lists = list_expiries((*tls.documents(), *signing.documents()))
+            return [*broker_expiries(config, directory.latest), *lists]
+
         return cls(
             directory=directory,
             keyring=LiveKeyring(directory, signing),
@@ -87,6 +106,8 @@ class BrokerTrust:
             signing_revocations=signing,
             tls_revocations=tls,
             tls=WatchedTls(files, clock),
+            signer=WatchedSigner(config.signing.key, config.signing.certificate, clock),
+            expiries=ExpiryWatch(expiries, clock),
             version=partial(_version, read, signing),
             claims=DirectoryClaims(lambda: directory.latest, governance),
         )
@@ -101,6 +122,8 @@ class BrokerTrust:
         self._try(self.signing_revocations.reload)
         revoked = self._try(self.tls_revocations.reload)
         self._try(self.tls.reload)
+        self._try(self._renew_signer)
+        self._try(self._tell_expiries)
         return newer, newer or revoked
 
     def learn(self, documents: Iterable[DirectoryDocument]) -> None:
@@ -111,6 +134,17 @@ class BrokerTrust:
                 if self.directory.offer(found.document):
                     _log.error("the log has a newer directory than the file", version=self.directory.latest.version)
 
+    def _renew_signer(self) -> bool:
+        if self.signer.renewed(self.directory.latest) is None:
+            return False
+        self.signer.use()
+        _log.info("the signing certificate was renewed")
+        return True
+
+    def _tell_expiries(self) -> bool:
+        self.expiries.look()
+        return False
+
     @staticmethod
     def _try(reload: Callable[[], bool]) -> bool:
         try:
@@ -118,6 +152,29 @@ class BrokerTrust:
         except CaseExchangeError as error:
             _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy, cause=error.message)
             return False
+
+
+def broker_expiries(config: BrokerConfig, directory: Directory) -> list[Expiry]:
+    """When a broker's own certificates end, and the authorities that it knows."""
+    own = own_expiries(config.tls.certificate, config.signing.certificate, config.tls.authorities, directory)
+    kafka = config.kafka
+    if kafka.servers:
+        own += certificate_expiries(TLS, kafka.certificate) + certificate_expiries(AUTHORITY, kafka.authorities)
+    return own
+
+
+def configured_expiries(config: BrokerConfig) -> list[Expiry]:
+    """When everything ends that a broker's configuration names, without a broker.
+
+    Raises:
+        SetupInvalid: it names the file that cannot be used.
+    """
+    directory = open_directory(read_document(config.trust.directory), Governance.load(config.trust.governance_key))
+    tls_authorities = [der(certificate) for certificate in load_certificates(config.tls.authorities)]
+    tls = RevocationFiles([config.trust.tls_revocations], lambda: tls_authorities, grace_ms=0)
+    signing = RevocationFiles([config.trust.signing_revocations], lambda: directory.signing_authorities, grace_ms=0)
+    lists = list_expiries((*tls.documents(), *signing.documents()))
+    return [*broker_expiries(config, directory), directory_expiry(directory), *lists]
 
 
 def _version(

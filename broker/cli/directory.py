@@ -1,4 +1,4 @@
-"""``case-exchange directory``: sign the directory (governance), and show it (everyone)."""
+"""``case-exchange directory``: prepare and sign the directory (governance), and show it (everyone)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from broker.cli.directoryfiles import read_bytes
+from broker.cli.directorymembers import add_agency, add_certificate, diff, lint, warn
 from broker.cli.options import json_option, root_option
-from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, KeyInvalid, SetupInvalid
-from broker.core.policy import rights_without_counterpart
+from broker.core.errors import CertificatesUnlisted, KeyInvalid, SetupInvalid
 from broker.core.tree.witnesspolicy import parse_directory_policy
-from broker.files import PUBLIC_FILE, read_file, replace_file
-from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory, successions_of
-from broker.trust.directory_incarnations import check_incarnations, with_incarnations
+from broker.files import PUBLIC_FILE, replace_file
+from broker.trust.directory import open_directory, sign_directory, successions_of
+from broker.trust.directory_incarnations import with_incarnations
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.governance import Governance, public_key_of, state_succession
 from broker.trust.keys import load_signing_key, load_verification_keys
@@ -33,7 +34,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group(no_args_is_help=True)
 def directory() -> None:
-    """Show and sign the list of agencies. It has their keys and rights."""
+    """Show, change and sign the list of agencies. It has their keys and rights."""
+
+
+for _command in (add_agency, add_certificate, diff, lint):
+    directory.add_command(_command)
 
 
 @directory.command()
@@ -45,7 +50,7 @@ def show(document: Path, *, roots: tuple[Path, ...], as_json: bool) -> None:
 
     Example:  case-exchange directory show .dev/pki/trust/directory.json --root .dev/pki/trust/governance.pem
     """
-    opened = open_directory(_read(document), Governance.load(*roots))
+    opened = open_directory(read_bytes(document), Governance.load(*roots))
     if as_json:
         click.echo(json.dumps(json.loads(directory_payload(opened)), indent=2, ensure_ascii=False))
         return
@@ -88,19 +93,18 @@ def sign(
 
     Example:  case-exchange directory sign payload.json --key governance.key --out directory.json
     """
-    governance_key, content = load_signing_key(key), _read(payload)
+    governance_key, content = load_signing_key(key), read_bytes(payload)
     directory = parse_payload(content, document=b"")
     if incarnations is not None:
-        directory = with_incarnations(directory, _read(incarnations), SystemClock().now_ms())
+        directory = with_incarnations(directory, read_bytes(incarnations), SystemClock().now_ms())
         content = directory_payload(directory)
-    check_incarnations(directory)
-    _warn(directory)
+    warn(directory)
     before = previous or (out if out.exists() else None)
     handing_over = _former_key(former_key, lost_key)
     successions: list[dict[str, Any]] = []
     if before is not None:
         known = [governance_key.public_key(), *map(public_key_of, handing_over)]
-        former = open_directory(_read(before), Governance(*known))
+        former = open_directory(read_bytes(before), Governance(*known))
         successions = successions_of(former.document)
         for one in former.incarnations:
             if one not in directory.incarnations:
@@ -138,34 +142,6 @@ def _former_key(former: Path | None, lost: Path | None) -> list[EitherKey]:
         message = f"{lost.name} has {len(keys)} keys: give a file with only the key that is lost"
         raise KeyInvalid(message)
     return list(keys)
-
-
-def _warn(directory: Directory) -> None:
-    """Say what governance may not have meant.
-
-    Raises:
-        DirectoryInvalid: the directory has expired already, so nobody could use it.
-    """
-    now_ms = SystemClock().now_ms()
-    if directory.expires_at_ms <= now_ms:
-        message = "the directory has already expired: set a later expires_at"
-        raise DirectoryInvalid(message)
-    if directory.expires_soon(now_ms):
-        click.echo(f"warning: the directory expires soon: {_date(directory.expires_at_ms)}", err=True)
-    open_keys = len(directory.log_keys) - len(directory.ended_log_keys)
-    if open_keys > 1:
-        text = f"warning: {open_keys} of log_keys have no end: list those that no broker signs with in ended_log_keys"
-        click.echo(f"{text} (`case-exchange log-key`)", err=True)
-    for right in rights_without_counterpart(directory):
-        click.echo(f"warning: {right}", err=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_file(path, MAX_DIRECTORY_BYTES)
-    except OSError as error:
-        message = f"{path.name} cannot be read: {error.strerror}"
-        raise DirectoryInvalid(message) from error
 
 
 def _print(opened: Directory) -> None:

@@ -81,6 +81,10 @@ class RecordComposer:
         self._entropy = entropy
         self._clock = clock
 
+    def use(self, signer: Signer) -> None:
+        """Sign with another key from the next record on."""
+        self._signer = signer
+
     def compose(self, draft: Draft) -> Composed:
         """Salt the sections and put their digests into the body, serialise the body once, and sign those bytes.
 
@@ -90,6 +94,7 @@ class RecordComposer:
             EnvelopeMalformed, KindUnknown: the draft breaks a rule, so the broker would refuse it.
         """
         check_kind(draft.kind, draft.stream)
+        signer = self._signer
         sections = tuple(
             Section(item.name, salted(self._entropy.token(SALT_BYTES), item.content)) for item in draft.sections
         )
@@ -106,13 +111,13 @@ class RecordComposer:
             in_reply_to=draft.in_reply_to,
             supersedes=draft.supersedes,
             purpose=draft.purpose,
-            signers=(NamedSigner(self._signer.certificate_sha256, self._signer.algorithm),),
+            signers=(NamedSigner(signer.certificate_sha256, signer.algorithm),),
             sections=tuple(
                 SectionDescriptor(item.name, item.type, hashlib.sha256(section.content).digest(), item.audience)
                 for item, section in zip(draft.sections, sections, strict=True)
             ),
         )
-        return self._signed(body, sections)
+        return self._signed(signer, body, sections)
 
     def issue_again(self, envelope: Envelope) -> Composed:
         """Sign a record anew that was refused because of its time: with the time of now, and all else as it was.
@@ -126,14 +131,15 @@ class RecordComposer:
         Raises:
             EnvelopeMalformed: it cannot be read.
         """
-        signer = NamedSigner(self._signer.certificate_sha256, self._signer.algorithm)
-        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=self._clock.now_ms(), signers=(signer,))
-        return self._signed(body, envelope.sections)
+        signer = self._signer
+        named = NamedSigner(signer.certificate_sha256, signer.algorithm)
+        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=self._clock.now_ms(), signers=(named,))
+        return self._signed(signer, body, envelope.sections)
 
-    def _signed(self, body: Body, sections: tuple[Section, ...]) -> Composed:
+    def _signed(self, signer: Signer, body: Body, sections: tuple[Section, ...]) -> Composed:
         check_body(body)
         data = self._codec.encode_body(body)
-        signature = Signature(self._signer.certificate_sha256, self._signer.sign(pae(BODY_TYPE, data)))
+        signature = Signature(signer.certificate_sha256, signer.sign(pae(BODY_TYPE, data)))
         return Composed(body, Envelope(BODY_TYPE, data, (signature,), sections))
 
 

@@ -192,7 +192,7 @@ class PeerIdentityMissing(IdentityRefused):
     """The TLS certificate must have exactly one spiffe:// URI name (X509-SVID section 2). It has none, or several."""
 
     reason = "PEER_IDENTITY_MISSING"
-    remedy = "Issue a certificate with exactly one spiffe:// URI SAN: case-exchange certs issue."
+    remedy = "Get a certificate with exactly one spiffe:// URI SAN: case-exchange certs request."
 
 
 class PeerUnknown(IdentityRefused):
@@ -567,7 +567,14 @@ class CertificateInvalid(SetupInvalid):
     """A certificate cannot be used: unreadable, expired, of the wrong profile, or issued by another authority."""
 
     reason = "CERTIFICATE_INVALID"
-    remedy = "Issue or renew the certificate: case-exchange certs issue / renew."
+    remedy = "Get a certificate (docs/enrolment.md), or renew it: case-exchange certs renew."
+
+
+class RequestInvalid(SetupInvalid):
+    """A certificate request cannot be signed: forged, of another agency or profile, or its key is certified already."""
+
+    reason = "REQUEST_INVALID"
+    remedy = "Have the agency make a new request where its keys are: case-exchange certs request. Never send a key."
 
 
 class KeyInvalid(SetupInvalid):
@@ -609,6 +616,13 @@ class CertificatesUnlisted(SetupInvalid):
         "Name the previous version with --previous: its certificates are then kept as retired. To drop all "
         "certificates of an agency for ever: --drop AGENCY. To drop one certificate: --drop SHA256."
     )
+
+
+class EnrolmentRefused(SetupInvalid):
+    """An agency cannot be put into the directory, or get another certificate in it, as asked."""
+
+    reason = "ENROLMENT_REFUSED"
+    remedy = "See which agencies it lists: case-exchange directory show. docs/enrolment.md has the order of steps."
 
 
 class WitnessPolicyInvalid(SetupInvalid):

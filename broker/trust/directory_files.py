@@ -42,7 +42,7 @@ class DirectoryFile(PinnedDirectory):
         if self._kept is not None and (copy := self._kept.read()):
             # Before the file: what governance's keys were when the program ended counts first.
             learn_successions([copy], governance)
-        super().__init__(_read(path), governance, clock)
+        super().__init__(read_document(path), governance, clock)
         if self._kept is not None:
             self._go_on(self._kept)
         self._warned_ms = -_DAY_MS
@@ -80,7 +80,7 @@ class DirectoryFile(PinnedDirectory):
         state = _state(self._path)
         newer = False
         if state != self._seen:
-            newer = self.offer(_read(self._path))
+            newer = self.offer(read_document(self._path))
             self._seen = state
         self._warn()
         return newer
@@ -101,7 +101,12 @@ def _state(path: Path) -> FileState:
         _refuse_unreadable(path, error)
 
 
-def _read(path: Path) -> bytes:
+def read_document(path: Path) -> bytes:
+    """Read a directory's file.
+
+    Raises:
+        DirectoryInvalid: it cannot be read.
+    """
     try:
         return read_file(path, MAX_DIRECTORY_BYTES)
     except OSError as error:

@@ -57,9 +57,9 @@ async def test_keys_are_renewed_records_refused_and_the_directory_nearly_ends_an
             await publisher.publish(maker.make("MatchNotification"))
         late = maker.make()
         body = CODEC.parse_body(late.body)
-        late = maker.composer._signed(replace(body, expires_at_ms=body.issued_at_ms), late.sections).envelope
+        expired = maker.composer._signed(pki.signer(), replace(body, expires_at_ms=body.issued_at_ms), late.sections)
         with pytest.raises(RecordExpired):
-            await publisher.publish(late)
+            await publisher.publish(expired.envelope)
         await answered(exchange, LAB, SAMPLES)
         # The agency has a new key, by a directory that is old, and ends tomorrow.
         old = replace(pki.directory, issued_at_ms=pki.now_ms - 300 * DAY_MS, expires_at_ms=pki.now_ms + DAY_MS)

@@ -59,6 +59,20 @@ class EncryptionKey:
         return self.not_before_ms <= at_ms < self.ends_at_ms
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRetirement:
+    """An agency's word that nothing may be sealed to one of its keys any more, from a time on.
+
+    It counts for a key that the directory does not list, too: only this word lets a directory leave out a key that has
+    not expired. ``statement`` is as that of a key.
+    """
+
+    agency: str
+    key_id: bytes
+    retired_at_ms: int
+    statement: bytes
+
+
 def encryption_key_id(suite: str, public_key: bytes) -> bytes:
     """The id of a public key: 32 bytes that depend on nothing else."""
     return hashlib.sha256(b"case-exchange encryption key v1\0" + suite.encode() + b"\0" + public_key).digest()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.body import Body, Routing
-    from broker.core.encryptionkeys import EncryptionKey
+    from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
     from broker.core.incarnations import Incarnation
     from broker.core.logkeyends import EndedLogKey
 
@@ -59,7 +59,8 @@ class Agency:
     """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired.
 
     ``limits`` are the quotas that it has instead of a broker's own (broker/core/quota.py has their names).
-    ``encryption_keys`` are the keys that it states to be its own, also those that have ended.
+    ``encryption_keys`` are the keys that it states to be its own, also those that have ended. ``key_retirements`` end
+    keys of its own, also such as the directory lists no longer.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Agency:
     retired_certificates: tuple[RetiredCertificate, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     encryption_keys: tuple[EncryptionKey, ...] = ()
+    key_retirements: tuple[KeyRetirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.keyhistory import KeyHistory
 from broker.core.strict import parse_json
 from broker.trust.directory_payload import parse_payload
 from broker.trust.governance import MAX_SUCCESSIONS, Succession
@@ -102,19 +103,23 @@ def successions_of(document: bytes) -> list[dict[str, Any]]:
 class PinnedDirectory:
     """The newest directory that was offered (the port DirectoryInForce). Safe to call from any thread."""
 
-    def __init__(self, document: bytes, governance: Governance, clock: Clock) -> None:
+    def __init__(
+        self, document: bytes, governance: Governance, clock: Clock, history: KeyHistory | None = None
+    ) -> None:
         """Begin with a document.
 
         Args:
             document: the signed document.
             governance: the pinned keys.
             clock: shows when a directory has expired.
+            history: what earlier versions said of encryption keys. None: nothing is known.
 
         Raises:
             DirectoryInvalid
         """
         self._governance = governance
         self._clock = clock
+        self._history = KeyHistory() if history is None else history
         self._lock = threading.Lock()
         self._latest = open_directory(document, governance)
 
@@ -141,11 +146,14 @@ class PinnedDirectory:
         Raises:
             DirectoryInvalid: not signed by governance, malformed, older, or of the same version with other bytes.
                 The one in force stays.
+            KeyHistoryBroken: it takes back what an agency stated of its encryption keys. The one in force stays.
         """
         offered = open_directory(document, self._governance)
         with self._lock:
             seen = self._latest
             if offered.version > seen.version:
+                self._history.add(seen)
+                self._history.add(offered)
                 self._latest = offered
                 return True
         if offered.version < seen.version:

@@ -13,6 +13,7 @@ from adapters.edge.directories import SeenDirectories
 from adapters.edge.spool import Spool
 from broker.core.errors import ConnectionFailed, DirectoryInvalid, DirectoryVersionMissing, PeerRevoked
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.keyhistory import KeyHistory
 from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from tests.support.pki import ManualClock, SamplePki
@@ -55,7 +56,9 @@ class Edge:
     def start(self) -> SeenDirectories:
         """As a restart does, on the same spool."""
         read = functools.partial(open_directory, governance=self.pki.governance)
-        return SeenDirectories(self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask)
+        return SeenDirectories(
+            self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask, history=KeyHistory()
+        )
 
     def issued(self, number: int) -> int:
         return self.pki.now_ms + number * DAY

@@ -25,7 +25,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @root_option
 @json_option
 def directory_keys(files: tuple[Path, ...], *, agency: str, roots: tuple[Path, ...], as_json: bool) -> None:
-    """Show every encryption key that was ever stated for an agency in the versions at hand.
+    """Show every encryption key ever stated for an agency.
 
     FILE is a signed directory or a bundle. A bundle has every version that was in force in its time, as the audit
     stream has it. An agency looks here whether a key was stated in its name that it did not make.

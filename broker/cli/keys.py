@@ -42,7 +42,7 @@ _key_argument = click.argument("key_id", metavar="KEY_ID")
 def keys() -> None:
     """Make, change, end and destroy your agency's encryption keys.
 
-    Start with:  case-exchange keys make --profile edge.toml
+    Example:  case-exchange keys make --profile edge.toml
     """
 
 
@@ -51,10 +51,10 @@ def keys() -> None:
 @_suite_option
 @_days_option
 def make(profile: Path, *, suite: str, days: int) -> None:
-    """Make your first key for records: publishers seal to it what they send to you.
+    """Make your first key for records.
 
-    Nothing becomes unreadable. Copy the private file to each of your systems and to a safe backup: without it nobody
-    can open what was sealed to you.
+    Publishers seal to it what they send to you. Nothing becomes unreadable. Copy the private file to each of your
+    systems and to a safe backup: without it nobody can open what was sealed to you.
 
     Example:  case-exchange keys make --profile edge.toml
     """
@@ -66,10 +66,10 @@ def make(profile: Path, *, suite: str, days: int) -> None:
 @_suite_option
 @_days_option
 def archive(profile: Path, *, suite: str, days: int) -> None:
-    """Make your first archive key: you seal to it all that you publish, so that you can open or readdress it later.
+    """Make your first archive key.
 
-    Nothing becomes unreadable. Keep the private file apart from your other systems: only `readdress` and `disclose`
-    need it.
+    You seal to it all that you publish, so that you can open it again later, or readdress it. Nothing becomes
+    unreadable. Keep the private file apart from your other systems: nothing that runs there needs it.
 
     Example:  case-exchange keys archive --profile edge.toml
     """
@@ -89,10 +89,10 @@ def archive(profile: Path, *, suite: str, days: int) -> None:
 @_suite_option
 @_days_option
 def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int) -> None:
-    """Make a new key, and retire the one that it follows after an overlap. Nothing becomes unreadable.
+    """Make a new key, and retire the one before it.
 
-    Both are in force until then. The private file of the former key stays: you need it as long as you want to open what
-    was sealed to it.
+    Both are in force during an overlap. Nothing becomes unreadable. The private file of the former key stays: you need
+    it as long as you want to open what was sealed to it.
 
     Example:  case-exchange keys rotate --profile edge.toml --overlap-days 14
     """

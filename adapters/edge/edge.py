@@ -12,6 +12,7 @@ import structlog
 from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.directories import SeenDirectories, key_history
 from adapters.edge.included import IncludedRecords
+from adapters.edge.ownkeys import watch_own_keys
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
 from adapters.retention import keep_swept
@@ -186,7 +187,9 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 channel,
                 tls,
             )
+            latest, seconds = lambda: directory.latest, profile.trust.reload_seconds
             work = (
+                watch_own_keys(config.encryption_keys, principal.agency, latest, seconds),
                 _watch(edge, channel, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),

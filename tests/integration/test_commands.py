@@ -250,8 +250,8 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
         for key in pki.directory.agency("shanxi-police").encryption_keys
     ]
     given = []
-    for number, end in enumerate(ends):
-        (tmp_path / f"{number}.json").write_bytes(end)
+    for number, statement in enumerate(ends):
+        (tmp_path / f"{number}.json").write_bytes(statement)
         given += ["--key-statement", str(tmp_path / f"{number}.json")]
     sign("--drop", fingerprint(first).hex(), *given)
     shanxi["encryption_keys"] = list(map(json.loads, ends))

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from adapters.edge.edge import open_edge
+from adapters.edge.ownkeys import strange_keys
 from broker.bootstrap.statedkeys import stated_keys
 from broker.client.directories import directories_in_force
 from broker.core.encryptionkeys import P256, RECORDS
@@ -187,6 +189,26 @@ async def test_an_edge_alarms_and_stays_with_the_version_that_it_has_seen(
     async with open_edge(profile) as edge:
         assert edge.directory.latest.version == versions.newest.version
         assert stated.key_id not in {key.key_id for key in edge.directory.latest.agency(SHANXI).encryption_keys}
+
+
+async def test_an_edge_names_a_key_that_somebody_stated_in_its_agency_s_name(
+    exchange: Exchange, pki: SamplePki, tmp_path: Path
+) -> None:
+    own = pki.folder.member(LAB) / KEY_FOLDER
+    listed = pki.directory.agency(LAB).encryption_keys
+    assert strange_keys(own, pki.directory, LAB) == []
+    # The archive key may be kept elsewhere: the statement is enough.
+    folder = shutil.copytree(own, tmp_path / "keys")
+    (folder / f"{listed[0].key_id.hex()[:16]}.key").unlink()
+    assert strange_keys(folder, pki.directory, LAB) == []
+    (folder / f"{listed[0].key_id.hex()[:16]}.key.json").unlink()
+    profile = lab_profile(exchange, tmp_path)
+    profile = structs.replace(profile, agency=structs.replace(profile.agency, encryption_keys=folder))
+    with capture_logs() as logs:
+        async with open_edge(profile), asyncio.timeout(20):
+            while not (found := [line for line in logs if "key_id" in line]):  # noqa: ASYNC110 - a log is a list
+                await asyncio.sleep(0.02)
+    assert [(line["key_id"], line["log_level"]) for line in found] == [(listed[0].key_id.hex(), "error")]
 
 
 def test_the_commands_run_as_programs(pki: SamplePki, versions: Versions, tmp_path: Path) -> None:

@@ -164,9 +164,9 @@ def test_a_rotation_overlaps_and_then_the_former_key_is_destroyed(agency: Agency
     assert "what publishers sealed for shanxi-police to this key from" in said
     assert "what still opens it: the keys of other recipients, and the archive keys of the publishers" in said
     assert "nothing was destroyed: add --confirm" in said
-    assert entry.has_private
+    assert entry.private_file.exists()
     assert "destroyed" in agency.run("destroy", first, "--confirm")
-    assert not entry.has_private
+    assert list(agency.folder.glob(f"{first[:16]}.key")) == []
     assert agency.state()[0] == (RECORDS, "retired", False, "lists it")
     assert "there is nothing to destroy" in agency.run("destroy", first, "--confirm", code=2)
 

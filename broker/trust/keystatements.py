@@ -7,6 +7,7 @@ checks all of them.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import replace
@@ -33,14 +34,14 @@ from broker.trust.signedjson import SignedJson
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     from broker.core.policy import Agency
     from broker.ports import Signer
 
 MAX_STATEMENT_BYTES: Final = 16 * 1024
 MAX_STATEMENTS: Final = 1024
 """Of one agency in one directory."""
+_REMEMBERED: Final = 1024
+"""So many statements need not be read and checked again."""
 _KEY_FIELDS: Final = frozenset(
     {"trust_domain", "agency", "use", "suite", "public_key", "stated_at", "not_before", "not_after"}
 )
@@ -55,11 +56,6 @@ class KeyStatement(NamedTuple):
     trust_domain: str
     stated_at_ms: int
     envelope: SignedJson
-
-    def counts_by(self, certificate: ec.EllipticCurvePublicKey, retired_at_ms: int | None) -> bool:
-        """Whether the holder of a certificate signed it, and stated it before that certificate was retired."""
-        in_use = retired_at_ms is None or self.stated_at_ms < retired_at_ms
-        return in_use and self.envelope.signed_by(certificate)
 
 
 def state_key(key: EncryptionKey, trust_domain: str, now_ms: int, signer: Signer) -> EncryptionKey:
@@ -128,14 +124,13 @@ def with_listed_keys(agency: Agency, items: Any, trust_domain: str, *, draft: bo
     """
     if not isinstance(items, list) or len(items) > MAX_STATEMENTS:
         _refuse(f"encryption_keys of {agency.id} is not a list of at most {MAX_STATEMENTS} statements")
-    certificates = _certificates(agency) if items else []
     keys: dict[bytes, EncryptionKey] = {}
     ends: dict[tuple[bytes, int], KeyRetirement] = {}
     for statement in map(_read, items):
         said = statement.said
         if (said.agency, statement.trust_domain) != (agency.id, trust_domain):
             _refuse(f"the directory lists for {agency.id} the key statement of another agency or exchange")
-        if not draft and not any(statement.counts_by(*certificate) for certificate in certificates):
+        if not draft and not _counts(statement, agency):
             who = f"no signing certificate that the directory lists for {agency.id}"
             _refuse(f"{who} signed this key statement, or it was retired before", said.key_id)
         if said.key_id in keys if isinstance(said, EncryptionKey) else (said.key_id, said.retired_at_ms) in ends:
@@ -158,6 +153,13 @@ def statement_fields(agency: Agency) -> list[Any]:
 
 
 def _read(item: Any) -> KeyStatement:
+    return _parsed(_compact(item))
+
+
+@functools.lru_cache(_REMEMBERED)
+def _parsed(statement: bytes) -> KeyStatement:
+    """Read a statement in its compact form. Each version of a directory has the same ones again."""
+    item = parse_json(statement)
     match item:
         case {"payloadType": str(kind)} if kind in (KEY_STATEMENT_TYPE, KEY_RETIREMENT_TYPE):
             pass
@@ -168,15 +170,32 @@ def _read(item: Any) -> KeyStatement:
         is_key = kind == KEY_STATEMENT_TYPE
         what = "a key statement" if is_key else "a key retirement"
         fields = read_keys(parse_json(envelope.payload), _KEY_FIELDS if is_key else _RETIREMENT_FIELDS, what)
+        trust_domain = read_text(fields["trust_domain"], bool, f"{what}: trust_domain")
         stated_at_ms = read_time(fields["stated_at"], f"{what}: stated_at")
-        said = (_key if is_key else _retirement)(fields, _compact(item))
+        said = (_key if is_key else _retirement)(fields, statement)
     except KeyStatementInvalid:
         raise
     except DirectoryInvalid as error:
         raise KeyStatementInvalid(error.message) from error
     if isinstance(said, KeyRetirement) and said.retired_at_ms < stated_at_ms:
         _refuse("it retires a key before the time at which it was stated", said.key_id)
-    return KeyStatement(said, read_text(fields["trust_domain"], bool, "trust_domain"), stated_at_ms, envelope)
+    return KeyStatement(said, trust_domain, stated_at_ms, envelope)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _signed_by(statement: bytes, certificate: bytes) -> bool:
+    """Whether the holder of a certificate (DER) signed a statement."""
+    return _parsed(statement).envelope.signed_by(p256_public_key(parse_certificate(certificate)))
+
+
+def _counts(statement: KeyStatement, agency: Agency) -> bool:
+    """Whether a listed certificate signed it: one in use, or one that was retired after it was stated."""
+    ends: dict[bytes, int | None] = dict.fromkeys(agency.signing_certificates)
+    ends.update(agency.retired_certificates)
+    return any(
+        (end is None or statement.stated_at_ms < end) and _signed_by(statement.said.statement, certificate)
+        for certificate, end in ends.items()
+    )
 
 
 def _key(fields: Mapping[str, Any], statement: bytes) -> EncryptionKey:
@@ -210,13 +229,6 @@ def _retirement(fields: Mapping[str, Any], statement: bytes) -> KeyRetirement:
         retired_at_ms=read_time(fields["retired_at"], "the retired_at of a key retirement"),
         statement=statement,
     )
-
-
-def _certificates(agency: Agency) -> list[tuple[ec.EllipticCurvePublicKey, int | None]]:
-    """The public keys of an agency's listed certificates, and when each was retired."""
-    ends: dict[bytes, int | None] = dict.fromkeys(agency.signing_certificates)
-    ends.update(agency.retired_certificates)
-    return [(p256_public_key(parse_certificate(certificate)), end) for certificate, end in ends.items()]
 
 
 def _check_in_force(agency: str, keys: Sequence[EncryptionKey]) -> None:

@@ -11,6 +11,8 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import structlog
+
 from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.keyhistory import KeyHistory
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from broker.ports import Clock
     from broker.trust.governance import Governance
 
+_log = structlog.get_logger("broker.trust")
 MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
 _SUCCESSIONS: Final = "successions"
 
@@ -152,8 +155,7 @@ class PinnedDirectory:
         with self._lock:
             seen = self._latest
             if offered.version > seen.version:
-                self._history.add(seen)
-                self._history.add(offered)
+                self._remember(seen, offered)
                 self._latest = offered
                 return True
         if offered.version < seen.version:
@@ -162,6 +164,14 @@ class PinnedDirectory:
             message = "the directory has the same version as the one in force and other bytes"
             raise DirectoryInvalid(message, version=str(offered.version))
         return False
+
+    def _remember(self, *versions: Directory) -> None:
+        """Hold versions to what others said of encryption keys. Raises KeyHistoryBroken."""
+        for version in versions:
+            for broken in self._history.add(version):
+                # A higher version was seen before this one, and shows only now that it took something back.
+                text = "a directory version took back a key statement"
+                _log.error(text, reason=broken.reason, cause=broken.message, **broken.details)
 
 
 def _parsed(document: bytes) -> Any:

@@ -55,7 +55,7 @@ class DirectoryFile(PinnedDirectory):
         super().__init__(_read(path), governance, clock, history)
         if self._kept is not None:
             self._go_on(self._kept)
-        self._history.add(self._latest)
+        self._remember(self._latest)
         self._warned_ms = -_DAY_MS
         self._warn()
 
@@ -77,8 +77,7 @@ class DirectoryFile(PinnedDirectory):
                 _log.error("the copy of the directory cannot be used", reason=error.reason, cause=error.message)
         if former is None or former.version < in_file.version:
             try:
-                for one in filter(None, (former, in_file)):
-                    self._history.add(one)
+                self._remember(*filter(None, (former, in_file)))
             except KeyHistoryBroken as error:
                 self._latest = former or in_file
                 _log.error("the directory file is not used", reason=error.reason, cause=error.message, **error.details)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from adapters.edge.checkpoints import SeenCheckpoints
-from adapters.edge.directories import SeenDirectories
+from adapters.edge.directories import SeenDirectories, key_history
 from adapters.edge.included import IncludedRecords
+from adapters.edge.ownkeys import watch_own_keys
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
 from adapters.retention import keep_swept
@@ -168,7 +169,9 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     governance = Governance.load(profile.trust.governance_key)
     # What was in force stays in force, also if an older file comes back and the program is restarted.
     kept = profile.folder / "trust"
-    directory = DirectoryFile(profile.trust.directory, governance, clock, kept / "directory.json")
+    with contextlib.closing(Spool(profile.folder / "spool.db")) as former:
+        history = key_history(former, governance)
+    directory = DirectoryFile(profile.trust.directory, governance, clock, kept / "directory.json", history)
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
         lambda: directory.latest.signing_authorities,
@@ -182,7 +185,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         async with RenewableChannel(settings, tls.initial) as channel:
             read = functools.partial(open_directory, governance=governance)
             ask = functools.partial(directories_in_force, channel)
-            directories = SeenDirectories(spool, read, revocations, clock, ask)
+            directories = SeenDirectories(spool, read, revocations, clock, ask, history=history)
             directories.note(directory.latest.document)
             present = functools.partial(present_checkpoints, channel)
             checkpoints = SeenCheckpoints(spool, lambda: directory.latest, present, clock)
@@ -207,7 +210,9 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 signer,
                 read,
             )
+            latest, seconds = lambda: directory.latest, profile.trust.reload_seconds
             work = (
+                watch_own_keys(config.encryption_keys, principal.agency, latest, seconds),
                 _watch(edge, channel, config, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),

@@ -260,6 +260,31 @@ class SignerRevoked(SignatureRefused):
     remedy = "Renew the signing certificate with a new key. Sign again every record signed since the revocation."
 
 
+class SealRefused(CaseExchangeError):
+    """A sealed section, or the wrap with its content key, cannot be opened."""
+
+    reason = "SEAL_REFUSED"
+    remedy = "Open it with the key of an agency that the section is for."
+
+
+class SealKeyMissing(SealRefused):
+    """The content keys are wrapped to a key whose private part is not in this agency's key folder."""
+
+    reason = "SEAL_KEY_MISSING"
+    remedy = (
+        "Put the private key file with this id into the key folder again, from a backup or from another system of the "
+        "agency. If the key is lost or destroyed, ask the publisher to seal the record again to a key in force."
+    )
+
+
+class SealInvalid(SealRefused):
+    """A wrap or a sealed section was changed, moved to another record, or made for another key or agency."""
+
+    reason = "SEAL_INVALID"
+    security_event = True
+    remedy = "Keep the bytes: they are evidence. Tell the publisher, which must seal the record again."
+
+
 class IssuedInFuture(InputRefused):
     """The record's time of issue is too far in the future. Small differences between clocks are allowed."""
 
@@ -623,6 +648,23 @@ class EnrolmentRefused(SetupInvalid):
 
     reason = "ENROLMENT_REFUSED"
     remedy = "See which agencies it lists: case-exchange directory show. docs/enrolment.md has the order of steps."
+
+
+class KeyStatementInvalid(DirectoryInvalid):
+    """A key statement is malformed, or a certificate of its agency did not sign it, or it contradicts another one."""
+
+    reason = "KEY_STATEMENT_INVALID"
+    remedy = "Get the statement again from the agency that it names. Only that agency can make and sign one."
+
+
+class KeyHistoryBroken(DirectoryInvalid):
+    """A directory leaves out or changes a key statement that was seen before, and its agency did not retire the key."""
+
+    reason = "KEY_HISTORY_BROKEN"
+    remedy = (
+        "Keep both directories: they are evidence. Ask the agency whether it retired the key, and governance for a "
+        "directory that carries the statement again, or the agency's retirement."
+    )
 
 
 class WitnessPolicyInvalid(SetupInvalid):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.body import Body, Routing
+    from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
     from broker.core.incarnations import Incarnation
     from broker.core.logkeyends import EndedLogKey
 
@@ -58,6 +59,8 @@ class Agency:
     """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired.
 
     ``limits`` are the quotas that it has instead of a broker's own (broker/core/quota.py has their names).
+    ``encryption_keys`` are the keys that it states to be its own, also those that have ended. ``key_retirements`` end
+    keys of its own, also such as the directory lists no longer.
     """
 
     id: str
@@ -68,6 +71,8 @@ class Agency:
     replay: Mapping[str, ReplayRight]
     retired_certificates: tuple[RetiredCertificate, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    encryption_keys: tuple[EncryptionKey, ...] = ()
+    key_retirements: tuple[KeyRetirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,12 @@ def visible_sections(directory: Directory, agency: str, body: Body | Routing) ->
         for section in body.sections
         if (not section.audience or agency in section.audience) and _granted(right.sections, section.name)
     )
+
+
+def keys_in_force(agency: Agency, at_ms: int, use: str = "records") -> tuple[EncryptionKey, ...]:
+    """The keys to which something may be sealed for an agency at a time, for a use. The newest comes first."""
+    found = [key for key in agency.encryption_keys if key.use == use and key.in_force(at_ms)]
+    return tuple(sorted(found, key=lambda key: (-key.not_before_ms, key.key_id)))
 
 
 def check_receive(directory: Directory, agency: str, kinds: frozenset[str]) -> None:

@@ -163,7 +163,10 @@ class SamplePki:
 
     def directory_with(self, agency: str, signing_certificates: Sequence[bytes]) -> Directory:
         """The directory, signed again, with these signing certificates for an agency."""
-        member = replace(self.directory.agencies[agency], signing_certificates=tuple(signing_certificates))
+        listed = self.directory.agencies[agency]
+        # What is signed with a certificate that is not listed may not be there.
+        stated = listed.encryption_keys if set(listed.signing_certificates) <= set(signing_certificates) else ()
+        member = replace(listed, signing_certificates=tuple(signing_certificates), encryption_keys=stated)
         return replace(self.directory, agencies={**self.directory.agencies, agency: member})
 
     def sign(self, directory: Directory) -> bytes:

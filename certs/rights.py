@@ -152,7 +152,7 @@ def _auditor_replay() -> dict[str, ReplayRight]:
 
 
 def _to(*recipients: str) -> PublishRight:
-    return PublishRight(frozenset(recipients), _WHOLE)
+    return PublishRight(frozenset(recipients), _WHOLE, plain=_WHOLE)
 
 
 def _from(*publishers: str) -> ReceiveRight:

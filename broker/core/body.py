@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from broker.core.errors import EnvelopeMalformed
@@ -17,6 +18,10 @@ SHA256_BYTES: Final = 32
 MAX_SECTIONS: Final = 32
 MAX_RECIPIENTS: Final = 64
 MAX_SIGNERS: Final = 16
+MAX_KEY_WRAPS: Final = MAX_RECIPIENTS + 8
+"""One for each recipient, and a few for the archive keys of the publisher."""
+KEY_BYTES: Final = 32
+"""The bytes of a content key, of the commitment to one, and of the id of an encryption key."""
 MAX_TEXT: Final = 200
 """The limit for the characters of a section type or an algorithm: enough for a code or a message name, and no more."""
 
@@ -43,13 +48,29 @@ class NamedSigner(NamedTuple):
 class SectionDescriptor(NamedTuple):
     """The signed commitment to one section: SHA-256 of its bytes, and which recipients may have it.
 
-    An empty ``audience`` means every recipient.
+    An empty ``audience`` means every recipient. ``key_commitment`` commits to the content key of a sealed section.
+    It is empty for a plain one.
     """
 
     name: str
     type: str
     sha256: bytes
     audience: frozenset[str]
+    key_commitment: bytes = b""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether only those can read it to whom its content key was wrapped."""
+        return bool(self.key_commitment)
+
+
+class KeyWrap(NamedTuple):
+    """Content keys, encrypted to one key of an agency: those of the sections at these places, in this order."""
+
+    agency: str
+    key_id: bytes
+    sections: tuple[int, ...]
+    wrapped_keys: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,7 @@ class Body:
     purpose: str
     signers: tuple[NamedSigner, ...]
     sections: tuple[SectionDescriptor, ...]
+    key_wraps: tuple[KeyWrap, ...] = ()
 
     @property
     def record_id_bytes(self) -> bytes:
@@ -126,7 +148,12 @@ def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rul
         return "purpose is not a purpose code"
     if body.issued_at_ms <= 0:
         return "issued_at is missing"
-    return _broken_recipients(body.recipients) or _broken_signers(body.signers) or _broken_sections(body.sections)
+    return (
+        _broken_recipients(body.recipients)
+        or _broken_signers(body.signers)
+        or _broken_sections(body.sections)
+        or _broken_wraps(body.key_wraps, body.sections)
+    )
 
 
 def _broken_recipients(recipients: tuple[Recipient, ...]) -> str | None:
@@ -168,4 +195,22 @@ def _broken_section(section: SectionDescriptor) -> str | None:
         return "sections hold a type that is empty or too long"
     if not all(map(is_agency_id, section.audience)):
         return "sections hold an audience that is not of agency ids"
+    if len(section.key_commitment) not in (0, KEY_BYTES):
+        return f"sections hold a key commitment that is not {KEY_BYTES} bytes"
+    return None
+
+
+def _broken_wraps(wraps: tuple[KeyWrap, ...], sections: tuple[SectionDescriptor, ...]) -> str | None:
+    if len(wraps) > MAX_KEY_WRAPS:
+        return f"key wraps are more than {MAX_KEY_WRAPS}"
+    if len({(wrap.agency, wrap.key_id) for wrap in wraps}) != len(wraps):
+        return "key wraps name a key twice"
+    for wrap in wraps:
+        if not is_agency_id(wrap.agency) or len(wrap.key_id) != KEY_BYTES:
+            return f"key wraps hold something that is not an agency id with a key id of {KEY_BYTES} bytes"
+        ascending = all(place < following for place, following in pairwise(wrap.sections))
+        if not wrap.sections or not ascending or wrap.sections[-1] >= len(sections):
+            return "key wraps hold places that are not those of sections, in ascending order"
+        if not all(sections[place].sealed for place in wrap.sections):
+            return "key wraps hold the key of a section that is plain"
     return None

@@ -26,10 +26,11 @@ _SOON_MS: Final = 30 * 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class PublishRight:
-    """May publish a kind to the named agencies."""
+    """May publish a kind to the named agencies, with the named sections. All are sealed but those in ``plain``."""
 
     recipients: frozenset[str]
     sections: frozenset[str]
+    plain: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,12 @@ def visible_sections(directory: Directory, agency: str, body: Body | Routing) ->
         for section in body.sections
         if (not section.audience or agency in section.audience) and _granted(right.sections, section.name)
     )
+
+
+def may_be_plain(directory: Directory, body: Body, section: str) -> bool:
+    """Whether the publisher may publish this section of the kind plain. What this does not grant is sealed."""
+    right = directory.agency(body.publisher).publish.get(body.kind)
+    return right is not None and _granted(right.plain, section)
 
 
 def keys_in_force(agency: Agency, at_ms: int, use: str = "records") -> tuple[EncryptionKey, ...]:

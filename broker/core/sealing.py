@@ -15,12 +15,12 @@ docs/sealing.md has the construction byte by byte, and docs/adr/0055-sealed-sect
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from broker.core.body import KEY_BYTES
-from broker.core.encryptionkeys import ARCHIVE, wrapped_size
+from broker.core.encryptionkeys import RECORDS, wrapped_size
 from broker.core.errors import EncryptionKeyNotInForce, KeyWrapsInvalid, SealingRequired, SealInvalid
-from broker.core.policy import may_be_plain, visible_sections
+from broker.core.policy import may_be_plain, visible_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,13 +90,14 @@ def unpad(padded: bytes) -> bytes:
 
 def sealed_for(directory: Directory, agency: str, body: Body) -> tuple[int, ...]:
     """The places of the sealed sections that an agency may have, as a recipient."""
-    visible = visible_sections(directory, agency, body) or frozenset()
-    return tuple(place for place, section in enumerate(body.sections) if section.sealed and section.name in visible)
+    return tuple(
+        [place for place in visible_places(directory, agency, body) or () if body.sections[place].key_commitment]
+    )
 
 
 def sealed_places(body: Body) -> tuple[int, ...]:
     """The places of all sealed sections."""
-    return tuple(place for place, section in enumerate(body.sections) if section.sealed)
+    return tuple([place for place, section in enumerate(body.sections) if section.key_commitment])
 
 
 def check_sealing(directory: Directory, body: Body) -> None:
@@ -120,37 +121,43 @@ def check_sealing(directory: Directory, body: Body) -> None:
         SealingRequired, KeyWrapsInvalid, EncryptionKeyNotInForce
     """
     for section in body.sections:
-        if not section.sealed and not may_be_plain(directory, body, section.name):
+        if not section.key_commitment and not may_be_plain(directory, body, section.name):
             message = f"{body.publisher} may not publish this section of a {body.kind} plain"
             raise SealingRequired(message, record_id=body.record_id, section=section.name)
-    due = {recipient.agency: sealed_for(directory, recipient.agency, body) for recipient in body.recipients}
+    everything = sealed_places(body)
+    due = {}
+    if everything:
+        due = {recipient.agency: sealed_for(directory, recipient.agency, body) for recipient in body.recipients}
+    archives: set[bytes] = set()
     for wrap in body.key_wraps:
         key = _key_of(directory, body, wrap)
-        inside = sealed_places(body) if key.use == ARCHIVE else due.pop(wrap.agency, ())
+        inside = due.pop(wrap.agency, ()) if key.use == RECORDS else everything
+        if not inside or wrap.key_id in archives:
+            _refuse_wraps(body, wrap.agency, "is one too many")
+        if key.use != RECORDS:
+            archives.add(wrap.key_id)
         if wrap.sections != inside:
-            _refuse_wraps(
-                body, wrap.agency, "holds the keys of other sections than the agency may have, or is one too many"
-            )
+            _refuse_wraps(body, wrap.agency, "holds the keys of other sections than the agency may have")
         if len(wrap.wrapped_keys) != wrapped_size(key.suite, KEY_BYTES * len(inside)):
             _refuse_wraps(body, wrap.agency, "has not the size that the agency's key and its sections take")
-    missing = sorted(agency for agency, places in due.items() if places)
+    missing = sorted([agency for agency, places in due.items() if places])
     if missing:
         _refuse_wraps(body, missing[0], "is missing, though the agency may have a sealed section")
 
 
 def _key_of(directory: Directory, body: Body, wrap: KeyWrap) -> EncryptionKey:
     listed = directory.agencies.get(wrap.agency)
-    known = listed.encryption_keys if listed is not None else ()
-    key = next((key for key in known if key.key_id == wrap.key_id), None)
+    known = [] if listed is None else [key for key in listed.encryption_keys if key.key_id == wrap.key_id]
+    key = known[0] if known else None
     if key is None or not key.in_force(body.issued_at_ms):
         message = f"it is sealed to a key of {wrap.agency} that was not in force when it was issued, or is not known"
         raise EncryptionKeyNotInForce(message, record_id=body.record_id, agency=wrap.agency)
-    if key.use == ARCHIVE and wrap.agency != body.publisher:
+    if key.use != RECORDS and wrap.agency != body.publisher:
         _refuse_wraps(body, wrap.agency, "is for the archive of an agency that is not the publisher")
     return key
 
 
-def _refuse_wraps(body: Body, agency: str, what: str) -> None:
+def _refuse_wraps(body: Body, agency: str, what: str) -> NoReturn:
     message = f"a wrap for {agency} {what}"
     raise KeyWrapsInvalid(message, record_id=body.record_id, agency=agency)
 

@@ -47,13 +47,14 @@ KEY_FOLDER: Final = "encryption"
 _PARTS: Final = ("trust", "broker", "agencies", "authorities", "governance", "kafka")
 
 
-def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
+def create(root: Path, now: datetime, *, force: bool = False, plain: bool = False) -> PkiFolder:
     """Make keys, certificates, revocation lists and a signed directory for every agency of the development exchange.
 
     Args:
         root: the folder. It is made if it does not exist.
         now: when everything is issued, with a time zone.
         force: delete the existing PKI, with its keys.
+        plain: let the agencies publish everything plain, as if it were public.
 
     Raises:
         SetupInvalid: the folder is in use and ``force`` was not given, or it contains something else than a PKI.
@@ -64,7 +65,7 @@ def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
     authorities = {
         kind: Authority.create(f"case-exchange development {kind} authority", now) for kind in AUTHORITY_KINDS
     }
-    agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members()}
+    agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members(plain=plain)}
     _equip_kafka(pki, authorities["kafka"], now)
     for kind, authority in authorities.items():
         pki.save_new_authority(kind, authority)

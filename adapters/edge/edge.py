@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -23,12 +24,15 @@ from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
+from broker.client.sealing import Opening, Sealing
 from broker.client.subscriber import Subscriber
 from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
     DirectoryVersionMissing,
+    EncryptionKeyNotInForce,
     FormerReceiptInvalid,
+    KeyWrapsInvalid,
     PeerUnknown,
     RightDenied,
     SectionNotAllowed,
@@ -41,8 +45,11 @@ from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
 from broker.trust.expiries import ExpiryWatch, list_expiries, own_expiries
 from broker.trust.governance import Governance
+from broker.trust.hpke import HpkeWrapper
+from broker.trust.keyfolder import FolderKeys
 from broker.trust.keyring import LiveKeyring
 from broker.trust.revocation_files import RevocationFiles
+from broker.trust.sealing import AesGcmCipher
 from broker.trust.signers import WatchedSigner, lists
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.trust.tls import WatchedTls
@@ -64,7 +71,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("adapters.edge.edge")
 _BY_ANOTHER_DIRECTORY: Final = (
     DirectoryVersionMissing,
+    EncryptionKeyNotInForce,
     FormerReceiptInvalid,
+    KeyWrapsInvalid,
     PeerUnknown,
     RightDenied,
     SectionNotAllowed,
@@ -179,6 +188,9 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         kept=kept / "signing-revocations.pem",
     )
     keyring = LiveKeyring(directory, revocations)
+    sealing = Sealing(lambda: directory.latest, AesGcmCipher(), HpkeWrapper())
+    has_keys = config.encryption_keys != Path()
+    opening = Opening(AesGcmCipher(), FolderKeys(config.encryption_keys)) if has_keys else None
     spool = Spool(profile.folder / "spool.db")
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
     try:
@@ -194,8 +206,8 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             edge = Edge(
                 principal.agency,
                 spool,
-                RecordComposer(principal, signer.current, codec, SystemEntropy(), clock),
-                RecordVerifier(principal.agency, codec),
+                RecordComposer(principal, signer.current, codec, SystemEntropy(), clock, sealing=sealing),
+                RecordVerifier(principal.agency, codec, opening),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
                 codec,

@@ -29,8 +29,6 @@ from broker.trust.retirement import keep_former_certificates
 from broker.trust.system import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from broker.core.policy import Agency, Directory
     from broker.trust.governance import EitherKey
 
@@ -200,9 +198,9 @@ def _soon(opened: Directory) -> str:
 
 
 def _print_rights(agency: Agency) -> None:
-    publish: Mapping[str, frozenset[str]] = {kind: right.recipients for kind, right in agency.publish.items()}
-    for kind, recipients in sorted(publish.items()):
-        click.echo(f"  publishes {kind} to {', '.join(sorted(recipients))}{_of(agency.publish[kind].sections)}")
+    for kind, told in sorted(agency.publish.items()):
+        plain = f", plain: {', '.join(sorted(told.plain))}" if told.plain else ""
+        click.echo(f"  publishes {kind} to {', '.join(sorted(told.recipients))}{_of(told.sections)}{plain}")
     for kind, heard in sorted(agency.receive.items()):
         click.echo(f"  receives {kind} from {', '.join(sorted(heard.publishers))}{_of(heard.sections)}")
     for stream, right in sorted(agency.replay.items()):

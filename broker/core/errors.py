@@ -92,6 +92,32 @@ class SectionMismatch(InputRefused):
     remedy = "Sign the sections again as they are sent. If that was done, somebody may have changed them on the way."
 
 
+class KeyWrapsInvalid(InputRefused):
+    """A record's wraps are not exactly those that its sealed sections need, or one is not of its key's size."""
+
+    reason = "KEY_WRAPS_INVALID"
+    security_event = True
+    remedy = (
+        "Seal the record with the client library and the newest directory: one wrap for each recipient that may have a "
+        "sealed section, with the content keys of exactly these sections."
+    )
+
+
+class EncryptionKeyNotInForce(InputRefused):
+    """A record is sealed to a key that was not in force when it was issued: unknown, ended, or not of this use."""
+
+    reason = "ENCRYPTION_KEY_NOT_IN_FORCE"
+    security_event = True
+    remedy = "Get the newest directory, and publish the content again in a new record."
+
+
+class EncryptionKeyMissing(InputRefused):
+    """A recipient has no encryption key in force, so nothing can be sealed for it."""
+
+    reason = "ENCRYPTION_KEY_MISSING"
+    remedy = "Ask the recipient for its key statement, wait for the directory that carries it, and publish again."
+
+
 class FormerReceiptInvalid(InputRefused):
     """A record came with a former receipt that proves nothing: forged, of another exchange, or of another record."""
 
@@ -217,6 +243,13 @@ class RightDenied(CaseExchangeError):
     remedy = "Ask governance for the right. `case-exchange directory show` lists the rights that are granted."
 
 
+class SealingRequired(RightDenied):
+    """A section is plain, and the directory grants its publisher no right to publish it plain."""
+
+    reason = "SEALING_REQUIRED"
+    remedy = "Seal the section, as the client library does, or ask governance for the right to publish it plain."
+
+
 class SignatureRefused(CaseExchangeError):
     """The signature does not prove that the publisher wrote the record."""
 
@@ -283,6 +316,12 @@ class SealInvalid(SealRefused):
     reason = "SEAL_INVALID"
     security_event = True
     remedy = "Keep the bytes: they are evidence. Tell the publisher, which must seal the record again."
+
+
+class KeyCommitmentBroken(SealInvalid):
+    """A wrap holds another content key than the one that the publisher signed for the section."""
+
+    reason = "KEY_COMMITMENT_BROKEN"
 
 
 class IssuedInFuture(InputRefused):

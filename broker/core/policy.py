@@ -26,10 +26,11 @@ _SOON_MS: Final = 30 * 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class PublishRight:
-    """May publish a kind to the named agencies."""
+    """May publish a kind to the named agencies, with the named sections. All are sealed but those in ``plain``."""
 
     recipients: frozenset[str]
     sections: frozenset[str]
+    plain: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +174,29 @@ def check_times(body: Body, at_ms: int, skew_ms: int) -> None:
 
 def visible_sections(directory: Directory, agency: str, body: Body | Routing) -> frozenset[str] | None:
     """The names of the sections that ``agency`` may have of this record, or None if it may not have the record."""
+    places = visible_places(directory, agency, body)
+    return None if places is None else frozenset([body.sections[place].name for place in places])
+
+
+def visible_places(directory: Directory, agency: str, body: Body | Routing) -> list[int] | None:
+    """The same by their places in the body, from 0, in ascending order."""
     if agency not in [recipient.agency for recipient in body.recipients]:
         return None
     right = _receive_right(directory, agency, body)
     if right is None:
         return None
-    return frozenset(
-        section.name
-        for section in body.sections
-        if (not section.audience or agency in section.audience) and _granted(right.sections, section.name)
-    )
+    names, every = right.sections, ANY in right.sections
+    return [
+        place
+        for place, (name, _, _, audience, _) in enumerate(body.sections)
+        if (not audience or agency in audience) and (every or name in names)
+    ]
+
+
+def may_be_plain(directory: Directory, body: Body, section: str) -> bool:
+    """Whether the publisher may publish this section of the kind plain. What this does not grant is sealed."""
+    right = directory.agency(body.publisher).publish.get(body.kind)
+    return right is not None and _granted(right.plain, section)
 
 
 def keys_in_force(agency: Agency, at_ms: int, use: str = "records") -> tuple[EncryptionKey, ...]:

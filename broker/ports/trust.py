@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.logkeyends import EndedLogKey
     from broker.core.policy import Directory
+    from broker.core.sealing import SealedContent
     from broker.core.tree.checkpoint import SignatureCheck
     from broker.core.tree.cosignature import WitnessKey
 
@@ -54,6 +55,31 @@ class CosignatureSigner(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """Sign exactly these bytes. 64 bytes of Ed25519."""
+
+
+class SectionCipher(Protocol):
+    """Encrypts the content of a section with a key of its own: AES-256-GCM, with a commitment to the key.
+
+    Keeps no state. Safe to call from any thread.
+    """
+
+    def seal(self, content_key: bytes, nonce: bytes, context: bytes, padded: bytes) -> SealedContent:
+        """Encrypt a padded content.
+
+        Args:
+            content_key: 32 random bytes that are used for nothing else.
+            nonce: 12 random bytes. They come first in the result.
+            context: what the section is bound to. It opens only with the same bytes.
+            padded: the padded content.
+        """
+
+    def open(self, content_key: bytes, context: bytes, sealed: SealedContent) -> bytes:
+        """The padded content, if all of its bytes are right; never a part of it.
+
+        Raises:
+            KeyCommitmentBroken: the content key, or the context, is not the one that the commitment is for.
+            SealInvalid: the bytes were changed or cut.
+        """
 
 
 class KeyWrapper(Protocol):

@@ -56,6 +56,7 @@ _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "rec
 _ENCRYPTION_KEYS: Final = "encryption_keys"
 _RETIRED: Final = "retired_certificates"
 _LIMITS: Final = "limits"
+_PLAIN: Final = "plain"
 _MAY_CORRECT: Final = "may_correct"
 _WITNESS_POLICY: Final = "witness_policy"
 _TIMESTAMPS: Final = "timestamp_authorities"
@@ -149,8 +150,9 @@ def _agency(agency: str, value: Any, ids: frozenset[str], trust_domain: str, *, 
     certificates = read_texts(fields["signing_certificates"], f"{agency}.signing_certificates")
 
     def publish(right: Any, where: str) -> PublishRight:
-        names = read_keys(right, frozenset({"recipients", "sections"}), where)
-        return PublishRight(_agencies(names["recipients"], ids, where), _sections(names["sections"], where))
+        names = read_keys(right, frozenset({"recipients", "sections"}), where, frozenset({_PLAIN}))
+        plain = _sections(names.get(_PLAIN, []), where)
+        return PublishRight(_agencies(names["recipients"], ids, where), _sections(names["sections"], where), plain)
 
     def receive(right: Any, where: str) -> ReceiveRight:
         names = read_keys(right, frozenset({"publishers", "sections"}), where)
@@ -251,7 +253,11 @@ def _agency_fields(agency: Agency) -> dict[str, Any]:
         "name": agency.name,
         "signing_certificates": [encode_base64(certificate) for certificate in agency.signing_certificates],
         "publish": {
-            kind: {"recipients": sorted(right.recipients), "sections": sorted(right.sections)}
+            kind: {
+                "recipients": sorted(right.recipients),
+                "sections": sorted(right.sections),
+                **({_PLAIN: sorted(right.plain)} if right.plain else {}),
+            }
             for kind, right in agency.publish.items()
         },
         "receive": {

@@ -29,6 +29,7 @@ from broker.client.subscriber import Subscriber
 from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
+    DirectoryInvalid,
     DirectoryVersionMissing,
     EncryptionKeyNotInForce,
     FormerReceiptInvalid,
@@ -57,7 +58,7 @@ from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import grpc
 
@@ -178,6 +179,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     governance = Governance.load(profile.trust.governance_key)
     # What was in force stays in force, also if an older file comes back and the program is restarted.
     kept = profile.folder / "trust"
+    forgot = not kept.exists()
     with contextlib.closing(Spool(profile.folder / "spool.db")) as former:
         history = key_history(former, governance)
     directory = DirectoryFile(profile.trust.directory, governance, clock, kept / "directory.json", history)
@@ -198,6 +200,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             read = functools.partial(open_directory, governance=governance)
             ask = functools.partial(directories_in_force, channel)
             directories = SeenDirectories(spool, read, revocations, clock, ask, history=history)
+            _go_on(directory, spool.directories(), forgot=forgot)
             directories.note(directory.latest.document)
             present = functools.partial(present_checkpoints, channel)
             checkpoints = SeenCheckpoints(spool, lambda: directory.latest, present, clock)
@@ -241,6 +244,17 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 await asyncio.gather(*watching, return_exceptions=True)
     finally:
         spool.close()
+
+
+def _go_on(directory: DirectoryFile, seen: Sequence[bytes], *, forgot: bool) -> None:
+    """Put the newest version of the spool into force, if the copy of it is lost. Then the revocation list's is too."""
+    if not forgot or not seen:
+        return
+    _log.error("the copies of what was in force are lost: get the newest revocation list from governance", file="trust")
+    for document in seen:
+        # What governance did not sign, or replaced since, is for SeenDirectories to tell.
+        with contextlib.suppress(DirectoryInvalid):
+            directory.offer(document)
 
 
 async def _watch(edge: Edge, channel: RenewableChannel, config: AgencyConfig, seconds: float) -> None:

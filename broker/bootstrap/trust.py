@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -36,7 +36,7 @@ from broker.trust.tls import WatchedTls
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from broker.config.broker import BrokerConfig
     from broker.core.bundle import DirectoryDocument
@@ -45,6 +45,16 @@ if TYPE_CHECKING:
     from broker.trust.revocation import Revocations
 
 _log = structlog.get_logger("broker.trust")
+_LOGGED_BYTES: Final = 2 << 20
+"""About forty thousand revoked certificates. A record of the audit stream must fit into every log and bundle."""
+
+
+class Reloaded(NamedTuple):
+    """What changed: is there a newer directory, are there newer lists, and must peers be checked again?"""
+
+    directory: bool
+    lists: bool
+    peers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,8 @@ class BrokerTrust:
     version: Callable[[DirectoryDocument], DirectoryVersion]
     """Makes a directory version of the log ready to judge records by. DirectoryInvalid: governance did not sign it."""
     claims: DirectoryClaims
+    forgot: bool
+    """Whether there were no copies of what was in force. That is so before the first start, or if they were lost."""
 
     @classmethod
     def load(cls, config: BrokerConfig, clock: Clock) -> BrokerTrust:
@@ -75,6 +87,7 @@ class BrokerTrust:
         governance = Governance.load(config.trust.governance_key)
         # What was in force stays in force, also if an older file comes back and the broker is restarted.
         kept = config.log.folder / "trust"
+        forgot = not kept.exists()
         directory = DirectoryFile(config.trust.directory, governance, clock, kept / "directory.json")
         grace_ms = int(config.trust.revocation_grace_seconds * 1000)
         signing = RevocationFiles(
@@ -110,29 +123,40 @@ class BrokerTrust:
             expiries=ExpiryWatch(expiries, clock),
             version=partial(_version, read, signing),
             claims=DirectoryClaims(lambda: directory.latest, governance),
+            forgot=forgot,
         )
 
-    def reload(self) -> tuple[bool, bool]:
-        """Check the files again. If a file cannot be used, this is logged, and the earlier content stays in force.
-
-        Returns:
-            Whether there is a newer directory, and whether peers must be checked again.
-        """
-        newer = self._try(self.directory.reload)
-        self._try(self.signing_revocations.reload)
-        revoked = self._try(self.tls_revocations.reload)
+    def reload(self) -> Reloaded:
+        """Check the files again. If a file cannot be used, this is logged, and the earlier content stays in force."""
+        directory = self._try(self.directory.reload)
+        signing = self._try(self.signing_revocations.reload)
+        tls = self._try(self.tls_revocations.reload)
         self._try(self.tls.reload)
         self._try(self._renew_signer)
         self._try(self._tell_expiries)
-        return newer, newer or revoked
+        return Reloaded(directory=directory, lists=signing or tls, peers=directory or tls)
 
-    def learn(self, documents: Iterable[DirectoryDocument]) -> None:
-        """Put the versions of the audit stream into force that are newer than the file's."""
+    def learn(self, documents: Sequence[DirectoryDocument], lists: Iterable[bytes]) -> None:
+        """Put what the audit stream has into force, as far as it is newer than the files."""
+        if self.forgot and documents:
+            _log.error("the copies of what was in force are lost: it is read from the log", file="trust")
         for found in documents:
             # Most are older. What governance did not sign is for an auditor.
             with contextlib.suppress(DirectoryInvalid):
                 if self.directory.offer(found.document):
                     _log.error("the log has a newer directory than the file", version=self.directory.latest.version)
+        for document in lists:
+            for files in (self.signing_revocations, self.tls_revocations):
+                if files.offer(document):
+                    _log.error("the log has a newer revocation list than the file")
+
+    def lists(self) -> bytes:
+        """Every revocation list in force, PEM, for the log. If they are too large for it: nothing."""
+        found = self.signing_revocations.pem() + self.tls_revocations.pem()
+        if len(found) <= _LOGGED_BYTES:
+            return found
+        _log.error("the revocation lists are too large for the log: only the folder has copies", size=len(found))
+        return b""
 
     def _renew_signer(self) -> bool:
         if self.signer.renewed(self.directory.latest) is None:

@@ -24,6 +24,7 @@ from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.config.kafka import KafkaConfig
 from broker.core.errors import PeerRevoked, ReceiptInvalid
+from broker.services.revocationlists import newest_lists
 from broker.trust.certificates import load_certificates
 from broker.trust.directory import open_directory
 from broker.trust.renewal import pending
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from tests.support.pki import Credential, SamplePki
 
 LAB = "national-dna-database"
+LOST = "the copies of what was in force are lost: it is read from the log"
 
 
 class TlsList:
@@ -187,8 +189,9 @@ async def test_a_broker_that_is_restarted_with_an_older_directory_goes_on_with_t
             shutil.rmtree(tmp_path / "log" / "trust")
 
 
+@pytest.mark.parametrize("kept", ["in the copy", "in the log"])
 async def test_a_revoked_tls_key_stays_revoked_when_an_older_list_comes_back_and_the_broker_is_restarted(
-    pki: SamplePki, tmp_path: Path
+    pki: SamplePki, tmp_path: Path, kept: str
 ) -> None:
     listed = TlsList(pki, tmp_path)
     certificate, key = pki.tls_paths(LAB)
@@ -201,6 +204,32 @@ async def test_a_revoked_tls_key_stays_revoked_when_an_older_list_comes_back_and
         async with running_exchange(pki, tmp_path / "log", trust={"tls_revocations": str(listed.path)}) as exchange:
             with pytest.raises(PeerRevoked):
                 await directories_in_force(await exchange.channel(files=files))
+        if kept == "in the log":
+            shutil.rmtree(tmp_path / "log" / "trust")
+
+
+async def test_a_list_that_comes_while_the_broker_runs_is_in_the_log_too_and_a_lost_copy_is_told(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    listed = TlsList(pki, tmp_path)
+    trust = {"tls_revocations": str(listed.path)}
+    certificate, key = pki.tls_paths(LAB)
+    files = TlsFiles(certificate, key, pki.folder.trust / "tls-ca.pem")
+    with capture_logs() as logs:
+        async with running_exchange(pki, tmp_path / "log", trust=trust) as exchange:
+            listed.revoke(pki.tls_certificate(LAB))
+            async with asyncio.timeout(20):
+                while len(await newest_lists(exchange.broker.log, CODEC)) == 1:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+    assert LOST not in [line["event"] for line in logs]
+    shutil.rmtree(tmp_path / "log" / "trust")
+    write_public(listed.path, listed.before)
+    with capture_logs() as logs:
+        async with running_exchange(pki, tmp_path / "log", trust=trust) as exchange:
+            with pytest.raises(PeerRevoked):
+                await directories_in_force(await exchange.channel(files=files))
+    events = [line["event"] for line in logs if line["log_level"] == "error"]
+    assert events.index(LOST) < events.index("the log has a newer revocation list than the file")
 
 
 async def test_an_edge_that_is_restarted_with_an_older_directory_or_list_goes_on_with_the_newer(
@@ -385,3 +414,22 @@ async def test_a_broker_takes_up_its_key_for_kafka(pki: SamplePki, tmp_path: Pat
     assert load_certificates(certificate)[0] == new.certificate
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_an_edge_that_lost_its_copies_goes_on_with_the_directory_in_its_spool_and_says_so(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    directory = tmp_path / "directory.json"
+    tables = tables_of(pki, "localhost:1", *pki.tls_paths(LAB))
+    tables["trust"] |= {"directory": str(directory)}
+    tables["gateway"] = {"folder": str(tmp_path / "lab"), "formats": [], "outbox_format": "record-json"}
+    profile, _ = load_profile(write_toml(tmp_path / "lab.toml", tables))
+    for version in (2, 1):
+        directory.write_bytes(pki.sign(replace(pki.directory, version=version)))
+        with capture_logs() as logs:
+            async with open_edge(profile) as edge:
+                assert edge.directory.current().version == 2
+                edge.directories.from_seen(pki.now_ms)
+        lost = [line for line in logs if line["event"].startswith("the copies of what was in force are lost")]
+        assert len(lost) == (version == 1)
+        shutil.rmtree(tmp_path / "lab" / "trust")

@@ -18,6 +18,7 @@ from broker.core.bundle import TimestampedCheckpoint
 from broker.core.errors import CaseExchangeError, TimestampInvalid, TimestampsUnavailable
 from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.ports import KeptTimestamp
+from broker.services.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,8 +81,7 @@ class Timestamping:
         self._evidence = evidence
         self._clock = clock
         self._settings = settings
-        self._report = report
-        self._told: dict[str, str] = {}
+        self._rounds = Rounds(settings.interval_seconds, report)
 
     async def timestamped(
         self, partition: StreamPartition, first: int, end: int, size: int
@@ -98,14 +98,7 @@ class Timestamping:
         if not self._callers:
             return
         try:
-            while True:
-                try:
-                    await self.stamp_once()
-                except CaseExchangeError as error:
-                    self._tell("", error)
-                else:
-                    self._tell("", None)
-                await asyncio.sleep(self._settings.interval_seconds)
+            await self._rounds.run(self.stamp_once)
         finally:
             for caller in self._callers.values():
                 await caller.close()
@@ -142,9 +135,9 @@ class Timestamping:
             try:
                 response = await self._ask_one(requests, caller, text)
             except (TimestampsUnavailable, TimestampInvalid) as error:
-                self._tell(name, error)
+                self._rounds.tell(name, error)
             else:
-                self._tell(name, None)
+                self._rounds.tell(name, None)
                 return response
         message = "no timestamp authority has stamped the newest checkpoints"
         raise TimestampsUnavailable(message)
@@ -163,10 +156,3 @@ class Timestamping:
             message = f"the authority's clock is more than {CLOCKS_MS // 1000} s away from that of the broker"
             raise TimestampInvalid(message)
         return response
-
-    def _tell(self, name: str, trouble: CaseExchangeError | None) -> None:
-        """Report what is wrong with an authority, or with all of this, when it changes."""
-        now = "" if trouble is None else trouble.message
-        if now != self._told.get(name, ""):
-            self._told[name] = now
-            self._report(name, trouble)

@@ -29,7 +29,8 @@ from broker.core.errors import (
 )
 from broker.core.incarnations import Incarnations, Standing
 from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
-from broker.core.tree.origin import checkpoint_origin, incarnation_of
+from broker.core.tree.merkle import verify_consistency
+from broker.core.tree.origin import checkpoint_origin, incarnation_of, origin_of
 from broker.trust.logkeys import log_verifiers
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ class SeenCheckpoints:
 
         Raises:
             CheckpointInvalid: no checkpoint key in the directory signed it, or it is another partition's.
-            ProofInvalid: it does not extend the one that was kept.
+            ProofInvalid: it does not extend the one that was kept, or, as the first one of an incarnation, what the
+                directory declares to survive of the former ones.
             IncarnationUndeclared: it is of another log, and the directory does not declare that or what was lost.
             SpoolUnavailable
         """
@@ -173,6 +175,8 @@ class SeenCheckpoints:
                 message = "the broker does not prove that its log continues the checkpoint that was seen before"
                 raise ProofInvalid(message)
             answer.proof.check(kept.checkpoint.root, checkpoint.size, checkpoint.root)
+        else:
+            _check_beginnings(directory, checkpoint, answer)
         self._close_formers(known, checkpoint, answer)
         return checkpoint
 
@@ -194,6 +198,19 @@ class SeenCheckpoints:
             if kept.checkpoint.size:
                 _check_former(kept.checkpoint, checkpoint, answer, passage)
             self._spool.notes.set_aside(origin)
+
+
+def _check_beginnings(directory: Directory, checkpoint: Checkpoint, answer: CheckpointAnswer) -> None:
+    declared, paths = Incarnations(directory.incarnations), {proved.size: proved.path for proved in answer.beginnings}
+    for survives in declared.beginnings(*origin_of(checkpoint, directory.trust_domain)):
+        path = paths.get(survives.size)
+        if path is None:
+            message = (
+                f"the broker does not prove that the log of {answer.partition} begins with the {survives.size} records "
+                "that the directory says survive"
+            )
+            raise ProofInvalid(message)
+        verify_consistency(survives.size, checkpoint.size, survives.root, checkpoint.root, path)
 
 
 def _check_former(kept: Checkpoint, checkpoint: Checkpoint, answer: CheckpointAnswer, passage: Passage | None) -> None:

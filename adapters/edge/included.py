@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from broker.core.audit.brought import UNCOVERED_AT_MOST_MS, not_covered
+from broker.core.audit.broughtreceipts import UNCOVERED_AT_MOST_MS, not_covered
 from broker.core.errors import (
     CaseExchangeError,
     ConnectionFailed,

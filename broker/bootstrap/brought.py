@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker.bootstrap.judges import Newer
 from broker.bootstrap.temporarybook import TemporaryBook
-from broker.core.audit.brought import Brought, BroughtCheckpoint, UnmetReceipt
+from broker.core.audit.brought import Brought, BroughtCheckpoint
+from broker.core.audit.broughtreceipts import Instead, UnmetReceipt
 from broker.core.audit.receipts import ReceiptCheck
 from broker.core.errors import CaseExchangeError, EvidenceFileInvalid, ReceiptInvalid
 from broker.core.streams import Position
@@ -14,15 +16,19 @@ from broker.core.tree.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, 
 from broker.core.tree.leaf import Leaf
 from broker.core.tree.merkle import MAX_SIZE, leaf_hash
 from broker.core.tree.origin import origin_of
+from broker.files import read_file
 from broker.sqlitefile import trouble_as
+from broker.trust.directory import MAX_DIRECTORY_BYTES
 from broker.trust.logkeys import log_verifiers
+from broker.trust.revocation_files import MAX_LIST_FILE_BYTES
 from broker.wire.receiptfile import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.audit.findings import EntryLeaf
+    from broker.core.audit.findings import EntryFacts, EntryLeaf
+    from broker.core.bundle import BundleLeaf
     from broker.core.inforce import DirectoryVersion
     from broker.core.receipt import Receipt, ReceiptStatement
     from broker.core.streams import StreamPartition
@@ -34,10 +40,23 @@ _TABLE: Final = """
 CREATE TABLE receipts (
     leaf BLOB PRIMARY KEY, record_id TEXT NOT NULL, stream TEXT NOT NULL, part INTEGER NOT NULL, place INTEGER NOT NULL,
     log_id TEXT NOT NULL, accepted_ms INTEGER NOT NULL, met INTEGER NOT NULL DEFAULT 0,
-    elsewhere TEXT NOT NULL DEFAULT '', again INTEGER NOT NULL DEFAULT 0, signed INTEGER NOT NULL DEFAULT 0
+    elsewhere TEXT NOT NULL DEFAULT '', again INTEGER NOT NULL DEFAULT 0, signed INTEGER NOT NULL DEFAULT 0,
+    sha256 BLOB NOT NULL, there_leaf BLOB NOT NULL DEFAULT x'', there_id TEXT NOT NULL DEFAULT '',
+    there_sha256 BLOB NOT NULL DEFAULT x''
 ) WITHOUT ROWID
 """
+_AT: Final = "stream = ? AND part = ? AND place = ? AND NOT met"
 _AT_ONCE: Final = 1000
+
+
+def read_newer(directory: Path | None, revocation_lists: Sequence[Path]) -> Newer:
+    """Read the directory and the revocation lists that an auditor brings. Nothing in them is checked.
+
+    Raises:
+        OSError: a file cannot be read, or is too large.
+    """
+    document = None if directory is None else read_file(directory, MAX_DIRECTORY_BYTES)
+    return Newer(document, tuple(read_file(path, MAX_LIST_FILE_BYTES) for path in revocation_lists))
 
 
 class TemporaryReceiptBook(TemporaryBook):
@@ -49,14 +68,18 @@ class TemporaryReceiptBook(TemporaryBook):
     def add(self, statements: Iterable[tuple[bytes, ReceiptStatement]]) -> None:
         """Take what valid receipts say, each with the hash of its leaf. One that comes twice counts once."""
         self._connection.executemany(
-            "INSERT OR IGNORE INTO receipts (leaf, record_id, stream, part, place, log_id, accepted_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((leaf, said.record_id, *said.position, said.log_id, said.accepted_at_ms) for leaf, said in statements),
+            "INSERT OR IGNORE INTO receipts (leaf, record_id, stream, part, place, log_id, accepted_ms, sha256)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (leaf, said.record_id, *said.position, said.log_id, said.accepted_at_ms, said.record_sha256)
+                for leaf, said in statements
+            ),
         )
 
     def ready(self) -> None:
         """Call when every receipt was added."""
         self._connection.execute("CREATE INDEX by_record ON receipts (record_id)")
+        self._connection.execute("CREATE INDEX by_place ON receipts (place, part, stream)")
 
     @property
     def receipts(self) -> int:
@@ -71,13 +94,24 @@ class TemporaryReceiptBook(TemporaryBook):
             ((str(leaf.position), leaf.record_id, leaf.hash) for leaf in leaves if leaf.record_id),
         )
 
-    def list_leaves(self, hashes: Iterable[bytes]) -> None:
+    def stand(self, facts: Iterable[EntryFacts]) -> None:
         """See ``ReceiptBook``."""
-        self._connection.executemany("UPDATE receipts SET signed = 1 WHERE leaf = ?", ((leaf,) for leaf in hashes))
+        self._connection.executemany(
+            f"UPDATE receipts SET there_id = ?, there_sha256 = ? WHERE {_AT}",  # noqa: S608 - a constant
+            ((each.record_id, each.record_sha256, *each.position) for each in facts),
+        )
+
+    def list_leaves(self, partition: StreamPartition, leaves: Iterable[BundleLeaf]) -> None:
+        """See ``ReceiptBook``."""
+        listed = [(leaf.hash, *partition, leaf.offset) for leaf in leaves]
+        # Where its record is missing, only the bundle's maker says at which offset a leaf stands.
+        self._connection.executemany("UPDATE receipts SET signed = 1 WHERE leaf = ?", (row[:1] for row in listed))
+        self._connection.executemany(f"UPDATE receipts SET there_leaf = ? WHERE {_AT}", listed)  # noqa: S608 - a constant
 
     def distrust(self, partition: StreamPartition) -> None:
         """See ``ReceiptBook``."""
-        self._connection.execute("UPDATE receipts SET signed = 0 WHERE stream = ? AND part = ?", partition)
+        forget = "UPDATE receipts SET signed = 0, there_leaf = x'' WHERE stream = ? AND part = ?"
+        self._connection.execute(forget, partition)
 
     def came_again(self, record_ids: Sequence[str]) -> None:
         """See ``ReceiptBook``."""
@@ -88,12 +122,22 @@ class TemporaryReceiptBook(TemporaryBook):
     def unmet(self) -> Iterator[UnmetReceipt]:
         """See ``ReceiptBook``."""
         query = (
-            "SELECT record_id, stream, part, place, log_id, accepted_ms, elsewhere, again, leaf, signed FROM receipts"
-            " WHERE NOT met ORDER BY stream, part, place"
+            "SELECT stream, part, place, record_id, log_id, accepted_ms, elsewhere, again, leaf, signed, sha256,"
+            " there_leaf, there_id, there_sha256 FROM receipts WHERE NOT met ORDER BY stream, part, place"
         )
-        for record_id, *place, log_id, accepted_ms, elsewhere, again, leaf, signed in self._connection.execute(query):
+        for row in self._connection.execute(query):
+            record_id, log_id, accepted_ms, elsewhere, again, leaf, signed, sha256 = row[3:11]
             yield UnmetReceipt(
-                record_id, Position(*place), log_id, accepted_ms, elsewhere, bool(again), leaf, bool(signed)
+                record_id,
+                Position(*row[:3]),
+                log_id,
+                accepted_ms,
+                elsewhere,
+                bool(again),
+                leaf,
+                bool(signed),
+                sha256,
+                Instead(*row[11:]),
             )
 
 

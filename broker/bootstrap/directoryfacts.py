@@ -50,7 +50,7 @@ class DirectoryFacts(NamedTuple):
     """A directory version that counts. Times are milliseconds since the Unix epoch, UTC; the SHA-256 is hexadecimal.
 
     ``signer`` is the pinned key whose signature is the first one of the document. None: that is by another key, or the
-    document is not one line as governance writes it.
+    document is not one line as governance writes it. ``brought``: the auditor brought it.
     """
 
     version: int
@@ -58,6 +58,7 @@ class DirectoryFacts(NamedTuple):
     expires_at_ms: int
     sha256: str
     signer: PinnedKey | None = None
+    brought: bool = False
 
 
 def pinned_keys(roots: Sequence[Path]) -> Iterator[PinnedKey]:
@@ -77,12 +78,12 @@ def log_keys_of(directories: Sequence[Directory]) -> tuple[LogKey, ...]:
     return tuple(LogKey(key, version) for key, version in versions.items())
 
 
-def directory_facts(version: DirectoryVersion, roots: Sequence[Path]) -> DirectoryFacts:
+def directory_facts(version: DirectoryVersion, roots: Sequence[Path], *, brought: bool = False) -> DirectoryFacts:
     """The facts of a version that was verified with these keys."""
     directory = version.directory
     sha256 = hashlib.sha256(directory.document).hexdigest()
     signer = _signer(directory.document, roots)
-    return DirectoryFacts(directory.version, version.in_force_from_ms, directory.expires_at_ms, sha256, signer)
+    return DirectoryFacts(directory.version, version.in_force_from_ms, directory.expires_at_ms, sha256, signer, brought)
 
 
 def _signer(document: bytes, roots: Sequence[Path]) -> PinnedKey | None:

@@ -10,9 +10,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.core.audit.beginning import FrameReader, sift_directories
+from broker.core.audit.beginning import DirectoryInUse, FrameReader, sift_directories, take_brought
 from broker.core.audit.judge import BatchJudge
 from broker.core.audit.verification import judge_frame
+from broker.core.bundle import DirectoryDocument
+from broker.core.errors import DirectoryInvalid
 from broker.core.inforce import DirectoryVersion
 from broker.trust.directory import learn_successions, open_directory
 from broker.trust.governance import Governance
@@ -22,13 +24,13 @@ from broker.wire.codec import ProtobufCodec
 from broker.wire.frames import frame_from, holds_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from broker.core.audit.beginning import BundleBeginning
     from broker.core.audit.findings import BatchReport, Finding
     from broker.core.audit.verification import Judge
-    from broker.core.bundle import BundleSource, DirectoryDocument
+    from broker.core.bundle import BundleSource
     from broker.core.policy import Directory
     from broker.core.streams import StreamPartition
 
@@ -37,33 +39,71 @@ _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024
 """Bundles up to this size are judged in this process. To start others would take longer."""
 
 
+class Newer(NamedTuple):
+    """What an auditor brings that may be newer than what the bundle has: a signed directory, and revocation lists."""
+
+    directory: bytes | None = None
+    revocation_lists: tuple[bytes, ...] = ()
+
+
+NOTHING_NEWER: Final = Newer()
+
+
 class Trust(NamedTuple):
-    """The material to make a judge from. Picklable."""
+    """The material to make a judge from. Picklable.
+
+    ``made_at_ms``: when the bundle was made, as it says. ``newer``: a directory that the auditor has brought, if it is
+    newer than those of the bundle. It decides only what is later than both itself and the bundle, and what the newest
+    directory decides: log keys and their ends, incarnations, and the certificates of the exchange.
+    """
 
     roots: tuple[Path, ...]
     source: BundleSource
     directories: tuple[DirectoryDocument, ...]
     authorities: tuple[bytes, ...]
     revocation_lists: tuple[bytes, ...]
+    made_at_ms: int | None = None
+    newer: DirectoryDocument | None = None
 
     @classmethod
-    def of(cls, beginning: BundleBeginning, roots: tuple[Path, ...]) -> tuple[Trust, tuple[Finding, ...]]:
+    def of(
+        cls, beginning: BundleBeginning, roots: tuple[Path, ...], newer: Newer = NOTHING_NEWER
+    ) -> tuple[Trust, tuple[Finding, ...]]:
         """The material of a bundle that counts, and what is wrong with its other directories.
 
         Args:
             beginning: the bundle's first frames.
             roots: files with the pinned public keys (PEM).
+            newer: what the auditor brings.
 
         Raises:
-            DirectoryInvalid: no pinned key signed a directory in the bundle.
+            DirectoryInvalid: no pinned key signed a directory in the bundle, or the one that was brought.
+            RevocationListInvalid: a list is malformed, or of an authority that the bundle's newest directory does not
+                name.
             KeyInvalid
         """
         governance = Governance.load(*roots)
-        learn_successions([found.document for found in beginning.directories], governance)
+        # The auditor's own first: the first hand-over of governance's key counts.
+        brought = [] if newer.directory is None else [newer.directory]
+        learn_successions([*brought, *(found.document for found in beginning.directories)], governance)
         read = functools.partial(open_directory, governance=governance)
         directories, passed_over = sift_directories(beginning.directories, read)
-        source, authorities, lists = beginning.header.source, beginning.authorities, beginning.revocation_lists
-        return cls(roots, source, directories, authorities, lists), passed_over
+        header, authorities, lists = beginning.header, beginning.authorities, beginning.revocation_lists
+        trust = cls(roots, header.source, directories, authorities, lists, header.created_at_ms)
+        in_bundle = read(directories[-1].document)
+        if newer.revocation_lists:
+            trust = trust._replace(revocation_lists=_newest(lists, newer.revocation_lists, in_bundle))
+        if newer.directory is None:
+            return trust, passed_over
+        try:
+            found, other = take_brought(read(newer.directory), in_bundle)
+        except DirectoryInvalid as refused:
+            message = f"the directory that was brought does not count: {refused.message}"
+            raise DirectoryInvalid(message) from refused
+        if found:
+            at_ms = max(found.issued_at_ms, header.created_at_ms, directories[-1].in_force_from_ms)
+            trust = trust._replace(newer=DirectoryDocument(newer.directory, at_ms))
+        return trust, (*passed_over, *other)
 
     def versions(self) -> list[DirectoryVersion]:
         """The directory versions, each signed by governance, with their certificates.
@@ -73,10 +113,16 @@ class Trust(NamedTuple):
         """
         governance = self._governance()
         versions: list[DirectoryVersion] = []
-        for document in self.directories:
+        for document in self._documents():
             directory = open_directory(document.document, governance)
             versions.append(DirectoryVersion(document.in_force_from_ms, directory, self._keyring(directory)))
         return versions
+
+    def in_use(self, directories: Sequence[Directory], newer: Newer) -> DirectoryInUse:
+        """Which directory is the newest of these, which are those of ``versions``, and where it is from."""
+        newest, in_bundle = directories[-1], directories[len(self.directories) - 1]
+        brought = None if newer.directory is None else open_directory(newer.directory, self._governance()).version
+        return DirectoryInUse(newest.version, newest.issued_at_ms, in_bundle.version, brought)
 
     def version_reader(self) -> Callable[[bytes], DirectoryVersion]:
         """Give the function that reads a directory that is not in the bundle, or raises why it does not count.
@@ -93,13 +139,29 @@ class Trust(NamedTuple):
 
     def _governance(self) -> Governance:
         governance = Governance.load(*self.roots)
-        learn_successions([document.document for document in self.directories], governance)
+        # In the same order as ``of``.
+        *own, last = self._documents()
+        documents = [*own, last] if self.newer is None else [last, *own]
+        learn_successions([document.document for document in documents], governance)
         return governance
+
+    def _documents(self) -> tuple[DirectoryDocument, ...]:
+        return self.directories if self.newer is None else (*self.directories, self.newer)
 
     def _keyring(self, directory: Directory) -> DirectoryKeyring:
         return DirectoryKeyring(
             directory, RevocationLists(self.revocation_lists, directory.signing_authorities, grace_ms=0)
         )
+
+
+def _newest(of_bundle: Sequence[bytes], brought: Sequence[bytes], directory: Directory) -> tuple[bytes, ...]:
+    """Of each authority the newer list."""
+    read = functools.partial(RevocationLists, authorities=directory.signing_authorities, grace_ms=0)
+    found = dict(read(of_bundle).by_authority())
+    for authority, listed in read(brought).by_authority().items():
+        if authority not in found or found[authority].number < listed.number:
+            found[authority] = listed
+    return tuple(listed.der for listed in found.values())
 
 
 @contextlib.contextmanager
@@ -149,7 +211,7 @@ _own_judge: BatchJudge
 def _start_judge(trust: Trust) -> None:
     # A worker process has exactly one judge for its whole life. Executors offer no other place for it.
     global _own_judge  # noqa: PLW0603
-    _own_judge = BatchJudge(trust.versions(), ProtobufCodec(), trust.source)
+    _own_judge = BatchJudge(trust.versions(), ProtobufCodec(), trust.source, made_at_ms=trust.made_at_ms)
 
 
 def _judge_there(partition: StreamPartition, data: bytes) -> BatchReport:

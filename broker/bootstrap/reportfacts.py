@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.bootstrap.brought import files_in
+from broker.bootstrap.brought import files_in, read_newer
 from broker.bootstrap.directoryfacts import DirectoryFacts, LogKey, PinnedKey, directory_facts, log_keys_of, pinned_keys
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.bootstrap.witnesspolicies import read_policy
@@ -101,7 +101,13 @@ class ReportFacts(NamedTuple):
 
 
 def report_facts(
-    path: Path, roots: tuple[Path, ...], *, brought: Sequence[Path] = (), witness_policy: Path | None = None
+    path: Path,
+    roots: tuple[Path, ...],
+    *,
+    brought: Sequence[Path] = (),
+    witness_policy: Path | None = None,
+    directory: Path | None = None,
+    revocation_lists: Sequence[Path] = (),
 ) -> ReportFacts:
     """Read what a report states beside the findings.
 
@@ -110,6 +116,8 @@ def report_facts(
         roots: files with the pinned public keys.
         brought: the files that the auditor has brought, and folders of checkpoints.
         witness_policy: the file of the witnesses that count, one of those. None: those of the newest directory count.
+        directory: the file of a directory that may be newer, one of those.
+        revocation_lists: files of revocation lists that may be newer, among those.
 
     Raises:
         BundleInvalid: the bundle cannot be read any more.
@@ -119,7 +127,8 @@ def report_facts(
         with path.open("rb") as file:
             hashed = HashedReader(file)
             frames = BundleFrames(read_frames(hashed))
-            trust, _ = Trust.of(read_beginning(frames, FRAMES), roots)
+            newer = read_newer(directory, revocation_lists)
+            trust, _ = Trust.of(read_beginning(frames, FRAMES), roots, newer)
             found = _Found(trust.versions(), witness_policy)
             # The audit has a finding where the bundle cannot be read to its end.
             with contextlib.suppress(CaseExchangeError):
@@ -130,7 +139,10 @@ def report_facts(
             bundle_bytes=hashed.size,
             brought=tuple(map(hashed_file, files_in(brought))),
             pinned=tuple(pinned_keys(roots)),
-            directories=tuple(directory_facts(version, roots) for version in found.versions),
+            directories=tuple(
+                directory_facts(version, roots, brought=place >= len(trust.directories))
+                for place, version in enumerate(found.versions)
+            ),
             log_keys=found.log_keys,
             signatures=tuple(found.signatures),
             proofs=tuple(found.proofs),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from broker.bootstrap.brought import bring
+from broker.bootstrap.brought import bring, read_newer
 from broker.bootstrap.judges import FRAMES, Trust, judges
 from broker.bootstrap.received import bring_received
 from broker.bootstrap.timestamps import times_audit
@@ -38,6 +39,8 @@ def verify_bundle(
     timestamp_authorities: Sequence[Path] = (),
     covered_within_ms: int | None = None,
     delivered: Sequence[Path] = (),
+    directory: Path | None = None,
+    revocation_lists: Sequence[Path] = (),
     digest: Callable[[str], None] | None = None,
 ) -> AuditReport:
     """Check a bundle against the pinned governance keys, and nothing else.
@@ -53,12 +56,15 @@ def verify_bundle(
         covered_within_ms: a record that was accepted so long before the bundle was made must be covered.
             None: 60 s before for missing numbers, 600 s before for receipts and timestamps.
         delivered: files in which recipients say what they were handed.
+        directory: a signed directory that may be newer than those in the bundle. None: the newest in it counts.
+        revocation_lists: files of revocation lists that may be newer than those in the bundle.
         digest: called at the end with the SHA-256 (hexadecimal) of the bytes that were verified. None: nothing is
             hashed beside.
 
     Raises:
         BundleInvalid: the file is not a bundle, or its beginning cannot be read. Nothing could be checked.
-        DirectoryInvalid: no pinned key signed a directory in the bundle. Nothing could be checked.
+        DirectoryInvalid: no pinned key signed a directory in the bundle, or the one that was brought. Nothing could be
+            checked.
         EvidenceFileInvalid: a file that was brought is of another kind.
         KeyInvalid, RevocationListInvalid, CertificateInvalid, WitnessPolicyInvalid: as their names say.
     """
@@ -68,11 +74,12 @@ def verify_bundle(
             hashed = None if digest is None else HashedReader(file)
             frames = BundleFrames(read_frames(hashed or file))
             beginning = read_beginning(frames, FRAMES)
-            trust, passed_over = Trust.of(beginning, roots)
+            newer = read_newer(directory, revocation_lists)
+            trust, passed_over = Trust.of(beginning, roots, newer)
             versions = trust.versions()
             directories = [version.directory for version in versions]
             verifiers = log_verifiers(directories)
-            own = BatchJudge(versions, ProtobufCodec(), trust.source)
+            own = BatchJudge(versions, ProtobufCodec(), trust.source, made_at_ms=trust.made_at_ms)
             times = times_audit(directories, timestamp_authorities, covered_within_ms)
             with (
                 bring(
@@ -100,6 +107,7 @@ def verify_bundle(
                     received=received,
                 )
                 report = verification.follow(frames, FRAMES, judge, 4 * (os.cpu_count() or 1), progress)
+            report = replace(report, directory=trust.in_use(directories, newer))
             if digest is not None and hashed is not None:
                 digest(hashed.finish())
             return report

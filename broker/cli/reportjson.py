@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from broker.cli.directoryreport import directory_used
 from broker.cli.hideable import could_hide
 from broker.cli.proofreport import proof_facts
 from broker.cli.timesreport import times_facts
@@ -65,6 +66,7 @@ def report_facts(report: AuditReport) -> dict[str, Any]:
                 "record_id": finding.record_id,
                 "position": str(finding.position) if finding.position is not None else "",
                 "message": finding.message,
+                "compared": [{"stated": each.stated.value, "value": each.value} for each in finding.compared],
             }
             for finding in report.findings
         ],
@@ -75,6 +77,7 @@ def report_facts(report: AuditReport) -> dict[str, Any]:
         "times": times_facts(report.times),
         "proved": proof_facts(report.proved),
         "witnesses": witness_facts(report.witnesses),
+        "directory": directory_used(report),
     }
 
 

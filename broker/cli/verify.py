@@ -11,6 +11,7 @@ import click
 
 from broker.bootstrap.history import read_history
 from broker.bootstrap.verify import verify_bundle
+from broker.cli.directoryreport import directory_lines, directory_option, revocations_option
 from broker.cli.fatetext import MOST_LISTED, fate_lines, more_than_listed
 from broker.cli.hideable import first_lines
 from broker.cli.historytext import (
@@ -124,6 +125,8 @@ _VERDICTS: Final = {
     help="Print one JSON object instead of text. With --case or --agency, it is one line, and each record is another.",
 )
 @witness_policy_option
+@directory_option
+@revocations_option
 @click.option(
     "--report",
     "report_file",
@@ -146,6 +149,8 @@ def verify(
     case_id: str,
     agency: str,
     witness_policy: Path | None,
+    directory: Path | None,
+    revocations: tuple[Path, ...],
     timestamp_authorities: tuple[Path, ...],
     as_json: bool,
     report_file: Path | None,
@@ -153,8 +158,9 @@ def verify(
 ) -> None:
     """Check a replay bundle, or a proof, offline. Only the pinned governance keys are trusted.
 
-    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, what
-    recipients got, and checkpoints that you or others have seen. The first lines say what could be hidden all the same.
+    The maker of a bundle chose what is in it. So bring what it did not choose: receipts of publishers, what recipients
+    got, checkpoints that you or others have seen, and the newest directory. The first lines say what could be hidden
+    all the same.
 
     Exit codes: 0 nothing is wrong, 1 findings, 2 nothing could be checked, or the page was not written.
 
@@ -163,7 +169,8 @@ def verify(
     subject = subject_of(case_id, agency)
     hidden = not sys.stderr.isatty()
     try:
-        judged = JudgedFiles(bundle, roots, (*receipts, *delivered, *since, *timestamp_authorities), witness_policy)
+        brought = (*receipts, *delivered, *since, *timestamp_authorities)
+        judged = JudgedFiles(bundle, roots, brought, witness_policy, directory, revocations)
         page = None if report_file is None else ReportFile(report_file, language, judged)
         with click.progressbar(length=bundle.stat().st_size, label="verifying", file=sys.stderr, hidden=hidden) as bar:
             report = verify_bundle(
@@ -174,6 +181,8 @@ def verify(
                 since=since,
                 delivered=delivered,
                 witness_policy=witness_policy,
+                directory=directory,
+                revocation_lists=revocations,
                 timestamp_authorities=timestamp_authorities,
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
                 digest=None if page is None else page.digest,
@@ -215,7 +224,7 @@ def _print(report: AuditReport) -> None:
     for item in report.partitions:
         leaves = f"records {item.first_index} to {item.end_index - 1}" if item.end_index > item.first_index else "none"
         _say(f"  {item.partition!s:12} tree of {item.tree_size}, {leaves}, root {item.root}")
-    for line in (*witness_lines(report.witnesses), *times_lines(report.times)):
+    for line in (*directory_lines(report), *witness_lines(report.witnesses), *times_lines(report.times)):
         _say(line)
     _say(f"{report.records} records, {report.withheld_sections} sections withheld, {report.deliveries} deliveries")
     for again in report.republished[:MOST_LISTED]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.client.auditor import ConsistencyEvidence
 from broker.client.connection import typed_errors
+from broker.core.bundle import ProvedBeginning
 from broker.core.streams import StreamPartition
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc
 
@@ -22,13 +23,15 @@ class CheckpointAnswer(NamedTuple):
     """The newest checkpoint of a partition, as a signed note. Nothing in it is verified.
 
     ``proof`` is said to show that it extends the checkpoint that was shown. None: there is no proof. ``loss_accepted``:
-    the broker says that it does not, and that the exchange's operator has accepted this.
+    the broker says that it does not, and that the directory declares this. ``beginnings`` are said to prove that it
+    extends the trees that are declared to survive of former incarnations.
     """
 
     partition: StreamPartition
     note: bytes
     proof: ConsistencyEvidence | None
     loss_accepted: bool
+    beginnings: tuple[ProvedBeginning, ...] = ()
 
 
 async def present_checkpoints(channel: grpc.aio.Channel, notes: Iterable[bytes]) -> list[CheckpointAnswer]:
@@ -62,4 +65,5 @@ def _answer(message: auditor_pb2.CheckpointAnswer) -> CheckpointAnswer:
         given = message.consistency
         proof = ConsistencyEvidence(given.old_size, given.new_size, tuple(given.path), newest.note)
     partition = StreamPartition(newest.stream, newest.partition)
-    return CheckpointAnswer(partition, newest.note, proof, message.loss_accepted)
+    beginnings = tuple(ProvedBeginning(each.old_size, tuple(each.path)) for each in message.beginnings)
+    return CheckpointAnswer(partition, newest.note, proof, message.loss_accepted, beginnings)

@@ -52,6 +52,10 @@ class Certificate(Protocol):
     def revoked_at_ms(self) -> int | None:
         """When it was revoked (epoch milliseconds, UTC). None: no list says so."""
 
+    @property
+    def retired_at_ms(self) -> int | None:
+        """When its agency retired it (epoch milliseconds, UTC). None: it is in use."""
+
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""
 

@@ -118,11 +118,19 @@ class CosignedCheckpoint(NamedTuple):
     path: tuple[bytes, ...]
 
 
+class ProvedBeginning(NamedTuple):
+    """The proof that the checkpoint beside it extends the tree of ``size`` that is declared to survive."""
+
+    size: int
+    path: tuple[bytes, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionStart:
     """Begins a partition: the signed note to check everything against, and the hashes left of the period.
 
-    ``cosigned`` is the newest checkpoint that enough witnesses have cosigned. None: there is none.
+    ``cosigned`` is the newest checkpoint that enough witnesses have cosigned. None: there is none. ``beginnings`` are
+    for what survives of former incarnations (``Incarnations.beginnings``).
     """
 
     partition: StreamPartition
@@ -130,6 +138,7 @@ class PartitionStart:
     first_index: int
     left_hashes: tuple[bytes, ...]
     cosigned: CosignedCheckpoint | None = None
+    beginnings: tuple[ProvedBeginning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

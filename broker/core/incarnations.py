@@ -132,6 +132,22 @@ class Incarnations:
         """The declaration by which this log began. None: it is the first of its partition, or not declared."""
         return self._by_new.get((partition, log_id))
 
+    def beginnings(self, partition: StreamPartition, log_id: str) -> list[Checkpoint]:
+        """The trees of former logs that the tree of this one begins with, as declared, the largest first.
+
+        That is what survived each step, unless a later step kept less.
+        """
+        found: list[Checkpoint] = []
+        at, seen = log_id, {log_id}
+        while (begun := self.begun(partition, at)) is not None and begun.former_log_id not in seen:
+            if begun.carried is None or not begun.survives:
+                break
+            if not found or begun.survives <= found[-1].size:
+                found.append(begun.carried.checkpoint)
+            at = begun.former_log_id
+            seen.add(at)
+        return found
+
     def restored_as(self, partition: StreamPartition, log_id: str) -> str:
         """What a restored log goes on as, or the log itself. For Kafka, where entries have the id of their topic."""
         seen = {log_id}

@@ -162,6 +162,10 @@ class SignerCertificate(Protocol):
     def revoked_at_ms(self) -> int | None:
         """When it was revoked: milliseconds since the Unix epoch, UTC. None: no list says so."""
 
+    @property
+    def retired_at_ms(self) -> int | None:
+        """When its agency retired it: milliseconds since the Unix epoch, UTC. None: it is in use."""
+
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.
 

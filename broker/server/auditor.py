@@ -110,6 +110,8 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
             )
             if answer.proof is not None:
                 message.consistency.CopyFrom(_consistency(answer.proof))
+            for proved in answer.beginnings:
+                message.beginnings.add(old_size=proved.size, path=proved.path)
         return response
 
     async def FindMissing(  # noqa: N802 - the generated stub's name

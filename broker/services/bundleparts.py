@@ -12,17 +12,22 @@ from broker.core.bundle import (
     BundleSource,
     DirectoryDocument,
     PartitionRecords,
+    PartitionStart,
     RevocationListFile,
     SerializedFrame,
 )
 from broker.core.envelope import Signature
+from broker.core.incarnations import Incarnations
+from broker.core.tree.merkle import range_coordinates
 from broker.services.bundlebatch import Batch
+from broker.services.proofs import proved_beginnings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from broker.core.bundle import Frame
-    from broker.ports import Clock, DirectoryInForce, RecordCodec, Signer, TrustMaterial
+    from broker.core.bundle import CosignedCheckpoint, Frame
+    from broker.core.streams import StreamPartition
+    from broker.ports import CheckpointStore, Clock, DirectoryInForce, RecordCodec, Signer, TrustMaterial
 
 
 class BundleParts:
@@ -31,12 +36,14 @@ class BundleParts:
     def __init__(
         self,
         *,
+        store: CheckpointStore,
         codec: RecordCodec,
         directory: DirectoryInForce,
         material: TrustMaterial,
         clock: Clock,
         signer: Signer | None,
     ) -> None:
+        self._store = store
         self._codec = codec
         self._directory = directory
         self._material = material
@@ -79,6 +86,20 @@ class BundleParts:
             yield AuthorityCertificate(authority)
         for revocation_list in self._material.revocation_lists():
             yield RevocationListFile(revocation_list)
+
+    async def start(
+        self, partition: StreamPartition, note: bytes, first: int, cosigned: CosignedCheckpoint | None
+    ) -> PartitionStart:
+        """The start of a partition that is checked against ``note``, and of which leaves from ``first`` on are listed.
+
+        Raises:
+            DirectoryUnavailable, LogUnavailable
+        """
+        left = await self._store.nodes(partition, range_coordinates(0, first))
+        directory = self._directory.current()
+        declared = Incarnations(directory.incarnations)
+        beginnings = await proved_beginnings(self._store, declared, directory.trust_domain, partition, note)
+        return PartitionStart(partition, note, first, tuple(left), cosigned, beginnings)
 
     async def sealed(self, frames: AsyncIterator[Frame]) -> AsyncIterator[SerializedFrame]:
         """These frames, serialised, and the last frame. If there is a signer, that signs all the others."""

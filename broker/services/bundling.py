@@ -19,7 +19,6 @@ from broker.core.bundle import (
     BundleLeaf,
     PartitionEnd,
     PartitionLeaves,
-    PartitionStart,
     StrayRecord,
 )
 from broker.core.entry import LogEntry, Stray
@@ -98,7 +97,9 @@ class BundleMaker:
         self._codec = codec
         self._cosigned = cosigned
         self._timestamped = timestamped
-        self.parts: Final = BundleParts(codec=codec, directory=directory, material=material, clock=clock, signer=signer)
+        self.parts: Final = BundleParts(
+            store=store, codec=codec, directory=directory, material=material, clock=clock, signer=signer
+        )
         self.versions: Final = DirectoryVersions(log, codec)
 
     def make(self, order: BundleOrder) -> AsyncIterator[SerializedFrame]:
@@ -135,9 +136,8 @@ class BundleMaker:
             message = "a partition has no checkpoint yet"
             raise LogCorrupt(message, partition=str(partition))
         first, end = await self._period(partition, head.size, order)
-        left = await self._store.nodes(partition, range_coordinates(0, first))
         cosigned = None if self._cosigned is None else await self._cosigned.cosigned(partition, head.size)
-        yield PartitionStart(partition, head.note, first, tuple(left), cosigned)
+        yield await self.parts.start(partition, head.note, first, cosigned)
         if self._timestamped is not None:
             for stamped in await self._timestamped.timestamped(partition, first, end, head.size):
                 yield stamped

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from broker.core.body import is_uuid
+from broker.core.bundle import ProvedBeginning
 from broker.core.errors import EnvelopeMalformed, InputRefused, LogCorrupt, PositionUnknown
 from broker.core.policy import may_replay
+from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.core.tree.leaf import leaf_of
 from broker.core.tree.merkle import consistency_proof, inclusion_proof
+from broker.core.tree.origin import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.core.entry import LogEntry
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import Position, StreamPartition
     from broker.core.tree.merkle import Coordinate
     from broker.ports import CheckpointStore, DirectoryInForce, MessageLog, RecordCodec, TreeHead
@@ -83,7 +87,7 @@ class ProofService:
         if index is None or not there or not await self._concerns(agency, entries[0]):
             message = "no checkpoint covers an entry at this position"
             raise PositionUnknown(message, position=str(position))
-        path = await self._path(partition, lambda node: inclusion_proof(index, head.size, node))
+        path = await _path(self._store, partition, lambda node: inclusion_proof(index, head.size, node))
         return InclusionProof(leaf_of(entries[0]).marshal(), index, head.size, path, head.note)
 
     async def prove_consistency(self, partition: StreamPartition, old_size: int) -> ConsistencyProof:
@@ -101,7 +105,7 @@ class ProofService:
         Raises:
             PositionUnknown: ``0 <= old_size <= new_size`` is false, or the tree was never that large.
         """
-        return await self._path(partition, lambda node: consistency_proof(old_size, new_size, node))
+        return await path_between(self._store, partition, old_size, new_size)
 
     async def missing(self, record_ids: Sequence[str]) -> list[str]:
         """Which of these records the log does not have, in their order.
@@ -137,18 +141,51 @@ class ProofService:
             raise PositionUnknown(message)
         return head
 
-    async def _path(
-        self,
-        partition: StreamPartition,
-        prove: Callable[[Callable[[int, int], bytes]], tuple[bytes, ...]],
-    ) -> tuple[bytes, ...]:
-        """Build a proof in two runs: find out which nodes it reads, fetch them together, build it."""
-        wanted: list[Coordinate] = []
 
-        def learn(level: int, index: int) -> bytes:
-            wanted.append((level, index))
-            return bytes(32)
+async def path_between(
+    store: CheckpointStore, partition: StreamPartition, old_size: int, new_size: int
+) -> tuple[bytes, ...]:
+    """The proof that the tree of one size extends that of an earlier size.
 
-        prove(learn)
-        nodes = dict(zip(wanted, await self._store.nodes(partition, wanted), strict=True))
-        return prove(lambda level, index: nodes[level, index])
+    Raises:
+        PositionUnknown: ``0 <= old_size <= new_size`` is false, or the tree was never that large.
+    """
+    return await _path(store, partition, lambda node: consistency_proof(old_size, new_size, node))
+
+
+async def proved_beginnings(
+    store: CheckpointStore, declared: Incarnations, trust_domain: str, partition: StreamPartition, note: bytes
+) -> tuple[ProvedBeginning, ...]:
+    """The proofs that a checkpoint of this process extends what is declared to survive of its log's former ones.
+
+    Args:
+        store: the trees.
+        declared: the incarnations in the directory.
+        trust_domain: the beginning of the origins.
+        partition: the checkpoint's.
+        note: the checkpoint.
+
+    Raises:
+        LogUnavailable
+    """
+    checkpoint = Checkpoint.parse(parse_note(note).text)
+    found = declared.beginnings(*origin_of(checkpoint, trust_domain))
+    sizes = dict.fromkeys(each.size for each in found if each.size <= checkpoint.size)
+    return tuple([ProvedBeginning(size, await path_between(store, partition, size, checkpoint.size)) for size in sizes])
+
+
+async def _path(
+    store: CheckpointStore,
+    partition: StreamPartition,
+    prove: Callable[[Callable[[int, int], bytes]], tuple[bytes, ...]],
+) -> tuple[bytes, ...]:
+    """Build a proof in two runs: find out which nodes it reads, fetch them together, build it."""
+    wanted: list[Coordinate] = []
+
+    def learn(level: int, index: int) -> bytes:
+        wanted.append((level, index))
+        return bytes(32)
+
+    prove(learn)
+    nodes = dict(zip(wanted, await store.nodes(partition, wanted), strict=True))
+    return prove(lambda level, index: nodes[level, index])

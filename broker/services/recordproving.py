@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from broker.core.body import is_uuid
-from broker.core.bundle import BundleLeaf, PartitionEnd, PartitionLeaves, PartitionStart
+from broker.core.bundle import BundleLeaf, PartitionEnd, PartitionLeaves
 from broker.core.errors import (
     FormerReceiptInvalid,
     InputRefused,
@@ -210,8 +210,7 @@ class RecordProver:
             principal.spiffe_id, purpose, (partition.stream,), documents, proved_record=record.routing.record_id
         ):
             yield frame
-        left = await self._store.nodes(partition, range_coordinates(0, tree.leaf))
-        yield PartitionStart(partition, tree.note, tree.leaf, tuple(left), tree.cosigned)
+        yield await self._parts.start(partition, tree.note, tree.leaf, tree.cosigned)
         for stamped in await self._timestamped.timestamped(partition, tree.leaf, tree.leaf + 1, tree.size):
             yield stamped
         leaf = BundleLeaf(entry.position.offset, leaf_hash(leaf_of(entry).marshal()))

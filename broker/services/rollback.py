@@ -29,10 +29,12 @@ from broker.core.streams import every_partition
 from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.tree.merkle import CompactRange, range_coordinates
 from broker.core.tree.origin import origin_of
+from broker.services.proofs import proved_beginnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from broker.core.bundle import ProvedBeginning
     from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
     from broker.ports import AuditTrail, CheckpointStore, Clock, KeptBytes, LogKeys, MessageLog
@@ -49,13 +51,15 @@ class Answer(NamedTuple):
     """The newest checkpoint of a partition.
 
     ``proof`` shows that it extends the one that was presented: None if none was, or it does not count. Then
-    ``loss_accepted`` says whether the directory declares that it does not extend it.
+    ``loss_accepted`` says whether the directory declares that it does not extend it. ``beginnings`` are for what is
+    declared to survive, unless a checkpoint of this incarnation was presented.
     """
 
     partition: StreamPartition
     note: bytes
     proof: ConsistencyProof | None
     loss_accepted: bool = False
+    beginnings: tuple[ProvedBeginning, ...] = ()
 
 
 class _Signed(NamedTuple):
@@ -244,16 +248,20 @@ class RollbackGuard:
         return _Verdict.EXTENDED if CompactRange(size, frontier).root() == signed.checkpoint.root else _Verdict.OTHER
 
     async def _answer(self, partition: StreamPartition, presented: _Signed | None) -> Answer | None:
+        proof = None
         try:
-            if presented is None:
-                return Answer(partition, await self._proofs.checkpoint(partition), None)
-            if await self._judge(presented) is not _Verdict.EXTENDED:
-                return Answer(partition, await self._proofs.checkpoint(partition), None, loss_accepted=True)
-            proof = await self._proofs.prove_consistency(partition, presented.checkpoint.size)
+            if presented is not None and await self._judge(presented) is _Verdict.EXTENDED:
+                proof = await self._proofs.prove_consistency(partition, presented.checkpoint.size)
+            note = await self._proofs.checkpoint(partition) if proof is None else proof.note
         except PositionUnknown:
             # It has no checkpoint yet.
             return None
-        return Answer(partition, proof.note, proof)
+        beginnings: tuple[ProvedBeginning, ...] = ()
+        if presented is None or presented.log_id != self._log.log_id(partition.stream):
+            declared, domain = self._declared(), self._trust_domain
+            beginnings = await proved_beginnings(self._store, declared, domain, partition, note)
+        lost = presented is not None and proof is None
+        return Answer(partition, note, proof, loss_accepted=lost, beginnings=beginnings)
 
     async def _tell(self, principal: str, found: Sequence[_Signed]) -> None:
         await self._keep()

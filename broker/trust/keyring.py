@@ -66,7 +66,7 @@ class ListedCertificate:
         self._serial = certificate.serial_number
         self.authority: Final = find_issuer(certificate, authorities)
         self._revocations = revocations
-        self._retired_at_ms = retired_at_ms
+        self.retired_at_ms: Final = retired_at_ms
         self._validity: Validity | None = None
         self._fault = ""
         try:
@@ -134,7 +134,7 @@ class ListedCertificate:
             message = "the signing certificate is not valid at the time of use"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
         # (3) Its agency had not retired it by this time.
-        if self._retired_at_ms is not None and self._retired_at_ms <= at_ms:
+        if self.retired_at_ms is not None and self.retired_at_ms <= at_ms:
             message = "the signing certificate is retired"
             raise SignerCertificateInvalid(message, certificate_sha256=self.sha256.hex())
 

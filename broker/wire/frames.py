@@ -20,6 +20,7 @@ from broker.core.bundle import (
     PartitionLeaves,
     PartitionRecords,
     PartitionStart,
+    ProvedBeginning,
     RevocationListFile,
     StrayRecord,
     TimestampedCheckpoint,
@@ -109,6 +110,8 @@ def _fill_of_partition(message: auditor_pb2.BundleFrame, frame: _OfPartition) ->
             if frame.cosigned is not None:
                 start.cosigned.note = frame.cosigned.note
                 start.cosigned.path.extend(frame.cosigned.path)
+            for proved in frame.beginnings:
+                start.beginnings.add(old_size=proved.size, path=proved.path)
         case TimestampedCheckpoint():
             message.timestamped.checkpoint, message.timestamped.timestamp = frame.text, frame.timestamp
             message.timestamped.path.extend(frame.path)
@@ -183,6 +186,7 @@ def _frame_of_partition(message: auditor_pb2.BundleFrame) -> _OfPartition:
                 start.first_index,
                 tuple(start.left_hashes),
                 None if cosigned is None else CosignedCheckpoint(cosigned.note, tuple(cosigned.path)),
+                tuple(ProvedBeginning(proved.old_size, tuple(proved.path)) for proved in start.beginnings),
             )
         case "timestamped":
             stamped = message.timestamped

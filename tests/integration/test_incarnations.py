@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,14 +18,19 @@ from adapters.edge.restoring import spool_missing
 from adapters.gateway.outbound import Outbound
 from broker.bootstrap.verify import verify_bundle
 from broker.client.auditor import Auditor
+from broker.core.bundle import PartitionStart
 from broker.core.errors import LogRolledBack
-from broker.core.streams import AUDIT
+from broker.core.streams import AUDIT, partition_of
+from broker.trust.directory import open_directory
+from broker.trust.system import SystemClock
 from deploy.kafka.ports import free_ports
 from tests.integration.test_edge import INPUT
+from tests.integration.test_proof import proved
 from tests.integration.test_rolled_back_log import Copies, present
 from tests.support.gateways import CASES, SAMPLES, police_profile
 from tests.support.incarnations import invoked
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import CODEC
 from tests.support.replays import covered, replayed
 from tests.support.witnessing import ALPHA, QUICK, everything, govern, until, witnessing
 
@@ -47,6 +54,7 @@ def pki(tmp_path: Path) -> SamplePki:
 class Loss(NamedTuple):
     """A log of which an old copy was taken after some of the police's records. The police saw all of it."""
 
+    pki: SamplePki
     copies: Copies
     folder: Path
     log_id: str
@@ -83,7 +91,7 @@ async def loss(pki: SamplePki, tmp_path: Path) -> Loss:
     for command in (["export", "--out", tmp_path / "police.receipts"], ["checkpoints", "--out", tmp_path / "seen"]):
         await invoked(receipts, command[0], "--profile", tmp_path / "police.toml", *command[1:])
     assert min(kept, lost) > 0
-    return Loss(copies, tmp_path, log_id, kept + lost, lost)
+    return Loss(pki, copies, tmp_path, log_id, kept + lost, lost)
 
 
 def alarms(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -138,6 +146,43 @@ async def test_a_declared_restore_is_clean_for_broker_edges_and_auditor(loss: Lo
     async with loss.copies.exchange() as exchange:
         assert exchange.broker.log.log_id(AUDIT) == new
         assert (await loss.report(exchange)).findings == ()
+
+
+async def test_a_period_and_a_proof_show_what_survives_a_declared_restore(loss: Loss, tmp_path: Path) -> None:
+    loss.copies.restore("old")
+    async with loss.copies.exchange() as exchange:
+        profile, _ = police_profile(exchange, loss.folder)
+        async with open_edge(profile) as edge:
+            with pytest.raises(LogRolledBack):
+                await present(edge)
+    await loss.copies.declare()
+    async with loss.copies.exchange() as exchange:
+        directory = open_directory(loss.pki.folder.directory.read_bytes(), loss.pki.governance)
+        survive = {each.partition for each in directory.incarnations if each.survives}
+        number = next(each.partition for each in survive if each.stream == "dna")
+        cases = (str(UUID(int=place)) for place in range(100))
+        case = next(each for each in cases if partition_of(each, exchange.broker.log.partitions("dna")) == number)
+        maker, publisher = exchange.maker("hebei-police"), await exchange.publisher("hebei-police")
+        for _ in range(2):
+            envelope = maker.make(case=case)
+            await publisher.publish(envelope)
+        record = CODEC.parse_body(envelope.body).record_id
+        await covered(exchange)
+        # Neither has the leaves that survive.
+        now_ms = SystemClock().now_ms()
+        later = await replayed(exchange, tmp_path / "period.bundle", accepted_from_ms=now_ms)
+        shown = [frame for frame in later.frames() if isinstance(frame, PartitionStart)]
+        assert {frame.partition for frame in shown if frame.beginnings} == survive
+        proof = await proved(exchange, "hebei-police", record, tmp_path / "record.proof")
+        (start,) = [frame for frame in proof.frames() if isinstance(frame, PartitionStart)]
+        assert start.beginnings
+        root, since = (loss.pki.folder.trust / "governance.pem",), [loss.folder / "seen"]
+        for bundle, expected in ((later, {"PERIOD_EDGES"}), (proof, set[str]())):
+            report = verify_bundle(bundle.path, root, lambda _: None, since=since)
+            assert (report.clean, {item.code for item in report.findings}) == (True, expected)
+        # Without the proof nobody could tell.
+        frames = [replace(each, beginnings=()) if isinstance(each, PartitionStart) else each for each in proof.frames()]
+        assert "CHECKPOINT_NOT_COMPARED" in {item.code for item in proof.altered(tmp_path, frames).report().findings}
 
 
 async def test_a_declaration_is_for_one_copy_and_one_loss(loss: Loss) -> None:

@@ -23,12 +23,23 @@ if TYPE_CHECKING:
 
 
 class JudgedFiles(NamedTuple):
-    """What a verification reads: the bundle, the pinned keys, what was brought (see ``files_in``), and a policy."""
+    """What a verification reads: the bundle, the pinned keys, what was brought (see ``files_in``), and a policy.
+
+    ``directory`` and ``revocations`` may be newer than what the bundle has.
+    """
 
     bundle: Path
     roots: tuple[Path, ...]
     brought: Sequence[Path] = ()
     witness_policy: Path | None = None
+    directory: Path | None = None
+    revocations: Sequence[Path] = ()
+
+    @property
+    def all_brought(self) -> list[Path]:
+        """Every file and folder that the auditor brought."""
+        one_of_each = (self.witness_policy, self.directory)
+        return [*self.brought, *self.revocations, *(path for path in one_of_each if path is not None)]
 
     def beside(self) -> list[Path]:
         """Every file but the bundle.
@@ -36,8 +47,7 @@ class JudgedFiles(NamedTuple):
         Raises:
             EvidenceFileInvalid: as ``files_in`` does.
         """
-        policy = () if self.witness_policy is None else (self.witness_policy,)
-        return [*self.roots, *files_in((*self.brought, *policy))]
+        return [*self.roots, *files_in(self.all_brought)]
 
 
 class ReportFile:
@@ -79,9 +89,14 @@ class ReportFile:
             SetupInvalid: the file exists by now, or cannot be written.
         """
         judged = self._judged
-        policy = judged.witness_policy
-        brought = judged.brought if policy is None else (*judged.brought, policy)
-        facts = report_facts(judged.bundle, judged.roots, brought=brought, witness_policy=policy)
+        facts = report_facts(
+            judged.bundle,
+            judged.roots,
+            brought=judged.all_brought,
+            witness_policy=judged.witness_policy,
+            directory=judged.directory,
+            revocation_lists=judged.revocations,
+        )
         if facts.bundle.sha256 != self._verified or self._state() != self._before:
             message = (
                 "the bundle, a key or what was brought changed while it was verified, so a report could be of another "

@@ -71,6 +71,36 @@ def read_beginning(frames: BundleFrames, reader: FrameReader) -> BundleBeginning
     return BundleBeginning(header, tuple(directories), tuple(authorities), tuple(revocation_lists))
 
 
+class DirectoryInUse(NamedTuple):
+    """The newest directory that a verification knew, and when it was issued (milliseconds since the Unix epoch, UTC).
+
+    ``in_bundle`` is the newest version in the bundle. ``brought`` is the version that the auditor brought (None: none),
+    which is the one in use if it is newer.
+    """
+
+    version: int
+    issued_at_ms: int
+    in_bundle: int
+    brought: int | None = None
+
+
+def take_brought(brought: Directory, in_bundle: Directory) -> tuple[Directory | None, tuple[Finding, ...]]:
+    """The directory that an auditor brings, if it is newer than the newest in the bundle. And what is wrong.
+
+    Raises:
+        DirectoryInvalid: it is of another exchange.
+    """
+    if brought.trust_domain != in_bundle.trust_domain:
+        message = "it is of another exchange"
+        raise DirectoryInvalid(message)
+    if brought.version > in_bundle.version:
+        return brought, ()
+    if brought.version == in_bundle.version and brought.document != in_bundle.document:
+        message = "the newest directory in the bundle is another one than that of the same version that was brought"
+        return None, (error(DirectoryInvalid.reason, message),)
+    return None, ()
+
+
 def sift_directories(
     documents: Sequence[DirectoryDocument], read: Callable[[bytes], Directory]
 ) -> tuple[tuple[DirectoryDocument, ...], tuple[Finding, ...]]:

@@ -38,6 +38,7 @@ class Stated(StrEnum):
 
     RECORD_HERE = "record_here"
     RECORD_RECEIPT = "record_receipt"
+    RECORD_ID_HERE = "record_id_here"
     CERTIFICATE = "certificate"
     LEAF_SIGNED = "leaf_signed"
     LEAF_HERE = "leaf_here"

@@ -68,12 +68,23 @@ MOST_SKEW_MS: Final = 3_600_000
 
 
 class BatchJudge:
-    """Judges batches against directory versions, in the order in which they came into force. Keeps no state."""
+    """Judges batches against directory versions, in the order in which they came into force. Keeps no state.
 
-    def __init__(self, versions: Sequence[DirectoryVersion], reader: Reader, source: BundleSource) -> None:
+    ``made_at_ms`` is when the bundle was made (epoch milliseconds). None: the ends of certificates are not judged.
+    """
+
+    def __init__(
+        self,
+        versions: Sequence[DirectoryVersion],
+        reader: Reader,
+        source: BundleSource,
+        *,
+        made_at_ms: int | None = None,
+    ) -> None:
         self._versions = versions
         self._reader = reader
         self._source = source
+        self._made_at_ms = made_at_ms
 
     def judge(self, partition: StreamPartition, batch: PartitionRecords) -> BatchReport:
         """Judge one batch of a partition."""
@@ -98,7 +109,7 @@ class BatchJudge:
         return report
 
     def check_exchange(self, message: bytes, signature: Signature) -> None:
-        """Check that the exchange signed this, under any of the directory versions.
+        """Check that the exchange signed this for the bundle. The newest directory that lists the certificate decides.
 
         Raises:
             CaseExchangeError: it did not.
@@ -114,6 +125,10 @@ class BatchJudge:
                 raise ReceiptInvalid(text)
             if certificate.revoked_at_ms is not None:
                 text = "the exchange's certificate is revoked"
+                raise ReceiptInvalid(text)
+            retired_at_ms, made_at_ms = certificate.retired_at_ms, self._made_at_ms
+            if retired_at_ms is not None and made_at_ms is not None and retired_at_ms <= made_at_ms:
+                text = "the exchange's certificate had been retired when the bundle was made"
                 raise ReceiptInvalid(text)
             return
         text = "no directory version lists the certificate"

@@ -9,11 +9,12 @@ from base64 import b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from broker.core.audit.findings import Compared, FindingsByPosition, Stated, error, warning
+from broker.core.audit.earlier import EarlierTrees, stated_root
+from broker.core.audit.findings import FindingsByPosition, Stated, error
 from broker.core.audit.leaves import LeafCheck
 from broker.core.audit.report import PartitionReport
 from broker.core.errors import CheckpointInvalid, ProofInvalid
-from broker.core.incarnations import NONE_DECLARED, Standing
+from broker.core.incarnations import NONE_DECLARED
 from broker.core.streams import Position
 from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.tree.origin import incarnation_of
@@ -48,23 +49,17 @@ class PartitionAudit:
         self.partition = start.partition
         self._first_index = start.first_index
         self._header = header
-        self._brought = brought
         self._declared = declared
-        self.continued = 0
-        self.closed = 0
-        self.continues_records = False
+        self.earlier = EarlierTrees(start, header, brought, declared)
         self._findings = FindingsByPosition()
         self._last: EntryFacts | None = None
         self._checkpoint: Checkpoint | None = None
         self._log_id: str | None = None
         self._leaves: LeafCheck | None = None
-        self._survives: Checkpoint | None = None
         try:
             self._checkpoint = _checkpoint(start, verifiers)
             self._log_id = incarnation_of(self._checkpoint.origin, trust_domain, start.partition)
-            begun = declared.begun(start.partition, self._log_id)
-            self._survives = None if begun is None or begun.carried is None else begun.carried.checkpoint
-            sizes = [seen.checkpoint.size for seen in brought] + ([self._survives.size] if self._survives else [])
+            sizes = self.earlier.sizes(self._log_id)
             self._leaves = LeafCheck(start.partition, start.first_index, start.left_hashes, sizes)
         except (CheckpointInvalid, ProofInvalid) as refused:
             self.add(error(refused.reason, f"{start.partition}: {refused.message}"))
@@ -121,9 +116,8 @@ class PartitionAudit:
         proved = listed == checkpoint.root
         if proved:
             self._release(leaves)
-            self._check_survives(checkpoint, leaves)
-            for seen in self._brought:
-                self._compare(seen, checkpoint, log_id, leaves)
+            for finding in self.earlier.judge(checkpoint, log_id, leaves.roots):
+                self.add(finding)
         else:
             self.add(_mismatch(self.partition, checkpoint, leaves, listed))
         # A proof of one record says nothing of the others.
@@ -158,78 +152,6 @@ class PartitionAudit:
     def findings_left_out(self) -> int:
         """How many more findings there were."""
         return self._findings.left_out
-
-    def _compare(self, seen: BroughtCheckpoint, shown: Checkpoint, log_id: str, leaves: LeafCheck) -> None:
-        """Check that a checkpoint that was seen elsewhere is a prefix of the tree that the bundle shows."""
-        checkpoint, size = seen.checkpoint, seen.checkpoint.size
-        root = shown.root if size == shown.size else leaves.roots.get(size)
-        # An empty tree is the beginning of every log.
-        if seen.log_id != log_id and size > 0:
-            passage = self._declared.between(self.partition, seen.log_id, log_id)
-            if passage is None:
-                message = (
-                    f"{self.partition}: the log is another one than that of the checkpoint of size {size} seen before, "
-                    "and no directory declares it"
-                )
-                both = (Compared(Stated.LOG_HERE, log_id), Compared(Stated.LOG_SEEN, seen.log_id))
-                self.add(error("LOG_CHANGED", message, compared=both))
-                return
-            same = None if root is None and size <= shown.size else root == seen.checkpoint.root
-            standing = passage.judge(seen.checkpoint, continued=same)
-            if standing is Standing.LOST_AS_DECLARED:
-                self.closed += 1
-                return
-            if standing is Standing.MORE_LOST:
-                message = (
-                    f"{self.partition}: the exchange signed a tree of {size} of a former incarnation, and the "
-                    f"directory declares that it ended with {passage.last.size}: more is lost than was said"
-                )
-                self.add(error("LOG_ROLLED_BACK", message))
-                return
-        if size > shown.size and self._header.proved_record:
-            message = f"{self.partition}: the proof is of the tree of {shown.size}, and a later one of {size} was seen"
-            self.add(warning("CHECKPOINT_NOT_COMPARED", message))
-        elif size > shown.size:
-            message = (
-                f"{self.partition}: the exchange signed a tree of {size}, as was seen, and the bundle shows only "
-                f"{shown.size}. If the bundle is the older one, replay again"
-            )
-            sizes = (Compared(Stated.SIZE_SIGNED, str(shown.size)), Compared(Stated.SIZE_SEEN, str(size)))
-            self.add(error("LOG_ROLLED_BACK", message, compared=sizes))
-        elif root is None:
-            message = f"{self.partition}: the period does not show the tree of {size} that was seen before"
-            self.add(warning("CHECKPOINT_NOT_COMPARED", message))
-        elif root != checkpoint.root:
-            self.add(self._fork(checkpoint, shown, root))
-        else:
-            self.continued += 1
-            self.continues_records = self.continues_records or size > 0
-
-    def _fork(self, seen: Checkpoint, shown: Checkpoint, root: bytes) -> Finding:
-        """Two signed trees, and ``root`` is that of the first leaves of the one shown, as many as the other has."""
-        if seen.size == shown.size:
-            message = f"the exchange signed two trees of size {seen.size}: the one shown here and the one seen"
-            here = _root(Stated.ROOT_SIGNED, root)
-        else:
-            message = (
-                f"the exchange signed the tree of {shown.size} here and a tree of {seen.size} that was seen, and the "
-                "larger one does not begin with the smaller one"
-            )
-            here = _root(Stated.ROOT_LISTED, root)
-        size = Compared(Stated.SIZE_SEEN, str(seen.size))
-        compared = (size, here, _root(Stated.ROOT_SEEN, seen.root))
-        return error("LOG_FORKED", f"{self.partition}: {message}", compared=compared)
-
-    def _check_survives(self, shown: Checkpoint, leaves: LeafCheck) -> None:
-        """Check that the tree begins with what the declaration of its incarnation says survives."""
-        if (survives := self._survives) is None:
-            return
-        root = shown.root if survives.size == shown.size else leaves.roots.get(survives.size)
-        beginning = f"begin with the tree of {survives.size} that is declared to survive"
-        if root is None and survives.size <= shown.size:
-            self.add(warning("CHECKPOINT_NOT_COMPARED", f"{self.partition}: the log is not shown to {beginning}"))
-        elif root != survives.root:
-            self.add(error("LOG_FORKED", f"{self.partition}: the log does not {beginning}"))
 
     def _release(self, leaves: LeafCheck) -> None:
         """Add what the comparison found. The list of leaves is now shown to be the signed tree's."""
@@ -289,12 +211,7 @@ def _mismatch(partition: StreamPartition, checkpoint: Checkpoint, leaves: LeafCh
     )
     if leaves.first_stray is not None:
         message += f"; something that is no record is said to stand at {leaves.first_stray}"
-    roots = [_root(Stated.ROOT_SIGNED, checkpoint.root)]
+    roots = [stated_root(Stated.ROOT_SIGNED, checkpoint.root)]
     if listed is not None:
-        roots.append(_root(Stated.ROOT_LISTED, listed))
+        roots.append(stated_root(Stated.ROOT_LISTED, listed))
     return error("TREE_MISMATCH", message, compared=tuple(roots))
-
-
-def _root(stated: Stated, root: bytes) -> Compared:
-    # In base64, as it stands in the checkpoint.
-    return Compared(stated, b64encode(root).decode())

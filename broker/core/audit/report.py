@@ -9,6 +9,7 @@ from broker.core.audit.brought import ShownPartition
 from broker.core.audit.findings import Severity
 
 if TYPE_CHECKING:
+    from broker.core.audit.beginning import DirectoryInUse
     from broker.core.audit.brought import BroughtReport
     from broker.core.audit.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
     from broker.core.audit.handovers import Handovers
@@ -73,6 +74,7 @@ class AuditReport:
     ``received`` is what became of the copies that recipients report. None: no such report was brought.
     ``handovers`` says who was handed what, for ``deliveries`` in all.
     ``proved`` is what a proof of one record proves. None: it is no such proof, or it proves nothing.
+    ``directory`` is the newest one that was known. None: the caller does not say.
     ``void`` is what broker processes told of partitions that others had taken over. It accuses nobody.
     """
 
@@ -95,6 +97,7 @@ class AuditReport:
     times: TimesReport | None = None
     refused_numbers: int = 0
     received: ReceivedReport | None = None
+    directory: DirectoryInUse | None = None
 
     @property
     def clean(self) -> bool:

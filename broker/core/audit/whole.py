@@ -145,7 +145,7 @@ class BundleAudit:
         else:
             self._partition.add_leaves(listed)
             if self._brought.receipts is not None:
-                self._brought.receipts.list_leaves(leaf.hash for leaf in listed.leaves)
+                self._brought.receipts.list_leaves(self._partition.partition, listed.leaves)
 
     def add_batch(self, report: BatchReport) -> None:
         """Take the report on a batch of the current partition."""
@@ -165,6 +165,7 @@ class BundleAudit:
             self._received.meet(report.facts)
         if self._brought.receipts is not None:
             self._brought.receipts.meet(report.leaves)
+            self._brought.receipts.stand(report.facts)
             self._brought.receipts.came_again([again.record_id for again in report.republished])
         self._fates.take(report)
 
@@ -194,9 +195,9 @@ class BundleAudit:
             self.add(error("BUNDLE_INVALID", "a partition ends that was not begun"))
             return
         report = partition.end(end)
-        self._brought_report.continued += partition.continued
-        self._brought_report.closed += partition.closed
-        self._brought_report.continued_partitions += partition.continues_records
+        self._brought_report.continued += partition.earlier.continued
+        self._brought_report.closed += partition.earlier.closed
+        self._brought_report.continued_partitions += partition.earlier.continues_records
         self._take_findings(partition)
         if self._brought.receipts is not None and (report is None or not report.proved):
             self._brought.receipts.distrust(partition.partition)

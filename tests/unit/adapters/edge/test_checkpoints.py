@@ -14,6 +14,7 @@ from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.spool import Spool
 from broker.client.auditor import ConsistencyEvidence
 from broker.client.checkpoints import CheckpointAnswer
+from broker.core.bundle import ProvedBeginning
 from broker.core.errors import ConnectionFailed, LogRolledBack, RightDenied
 from broker.core.incarnations import Incarnation, SignedCheckpoint
 from broker.core.logkeyends import EndedLogKey, LastPosition
@@ -71,6 +72,13 @@ class Tree:
             path = consistency_proof(old, new, lambda level, at: levels[level][at])
             proof = ConsistencyEvidence(old, new, path, note)
         return CheckpointAnswer(DNA_0, note, proof, loss_accepted=False)._replace(**changed)
+
+    def begins(self, *sizes: int, new: int) -> tuple[ProvedBeginning, ...]:
+        """The proofs that the tree of ``new`` leaves extends these."""
+        levels = complete_subtrees(self.leaves(new))
+        return tuple(
+            ProvedBeginning(size, consistency_proof(size, new, lambda level, at: levels[level][at])) for size in sizes
+        )
 
 
 class Edge:
@@ -176,7 +184,8 @@ async def test_a_declared_incarnation_closes_what_was_kept_of_the_former_one(
     tree, again = Tree(pki), Tree(pki, branch=b"other", log_id="b-log")
     await edge.gets(tree.answer(0, 5))
     edge.incarnations = (declared(tree, again, 5, survives=2),)
-    assert await edge.gets(again.answer(0, 4, loss_accepted=True)) == []
+    beginnings = again.begins(2, new=4)
+    assert await edge.gets(again.answer(0, 4, loss_accepted=True, beginnings=beginnings)) == []
     assert edge.kept() == [again.note(4)]
     edge.spool.close()
     assert tree.note(5) in (tmp_path / "spool.db").read_bytes()
@@ -196,7 +205,44 @@ async def test_a_declaration_that_says_less_than_was_seen_is_an_alarm(pki: Sampl
         assert await edge.gets(again.answer(0, 4, loss_accepted=True)) == [reason]
         assert edge.kept() == [tree.note(5)]
     edge.incarnations = (declared(tree, again, 5, survives=2),)
-    assert await edge.gets(again.answer(2, 4)) == []
+    assert await edge.gets(again.answer(2, 4, beginnings=again.begins(2, new=4))) == []
+
+
+async def test_what_survives_is_proved_to_an_edge_that_saw_more_or_nothing(pki: SamplePki, edge: Edge) -> None:
+    tree, again = Tree(pki), Tree(pki, branch=b"other", log_id="b-log")
+    lying = Tree(pki, branch=b"third", log_id="b-log")
+    for seen in (0, 5):
+        if seen:
+            await edge.gets(tree.answer(0, seen))
+        kept = edge.kept()
+        edge.incarnations = (declared(tree, again, 5, survives=2),)
+        for beginnings in ((), again.begins(1, new=4), again.begins(2, new=5)):
+            answer = again.answer(0, 4, loss_accepted=True, beginnings=beginnings)
+            assert await edge.gets(answer) == ["PROOF_INVALID"]
+            assert edge.kept() == kept
+        # A log that lacks a part of what survives, or has other records there.
+        assert await edge.gets(again.answer(0, 1, loss_accepted=True)) == ["PROOF_INVALID"]
+        edge.incarnations = (declared(tree, again, 5, survives=3),)
+        for other in (again, lying):
+            answer = other.answer(0, 4, loss_accepted=True, beginnings=other.begins(3, new=4))
+            assert await edge.gets(answer) == ["PROOF_INVALID"]
+    edge.incarnations = (declared(tree, again, 5, survives=2),)
+    assert await edge.gets(again.answer(0, 4, loss_accepted=True, beginnings=again.begins(2, new=4))) == []
+    # From then on, each checkpoint extends the one before.
+    assert await edge.gets(again.answer(4, 6)) == []
+    assert edge.kept() == [again.note(6)]
+
+
+async def test_an_edge_is_shown_what_survived_every_loss(pki: SamplePki, edge: Edge) -> None:
+    first, second, third = (Tree(pki, log_id=name) for name in ("a-log", "b-log", "c-log"))
+    edge.incarnations = (declared(first, second, 6, survives=3), declared(second, third, 8, survives=5))
+    answer = third.answer(0, 7, beginnings=third.begins(5, new=7))
+    assert await edge.gets(answer) == ["PROOF_INVALID"]
+    assert await edge.gets(answer._replace(beginnings=third.begins(5, 3, new=7))) == []
+    edge.spool.notes.set_aside(f"{pki.directory.trust_domain}/dna/0/c-log")
+    # A later loss took what survived the first one.
+    edge.incarnations = (declared(first, second, 6, survives=5), declared(second, third, 8, survives=3))
+    assert await edge.gets(third.answer(0, 7, beginnings=third.begins(3, new=7))) == []
 
 
 async def test_a_checkpoint_beyond_the_end_of_its_log_key_is_refused(pki: SamplePki, edge: Edge) -> None:
@@ -212,7 +258,7 @@ async def test_what_survives_is_proved_to_an_edge(pki: SamplePki, edge: Edge) ->
     await edge.gets(tree.answer(0, 5))
     edge.incarnations = (declared(tree, again, 7, survives=5),)
     assert await edge.gets(Tree(pki, branch=b"other", log_id="b-log").answer(5, 7)) == ["PROOF_INVALID"]
-    assert await edge.gets(again.answer(5, 7)) == []
+    assert await edge.gets(again.answer(5, 7, beginnings=again.begins(5, new=7))) == []
     assert edge.kept() == [again.note(7)]
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from broker.cli.hideable import could_hide, first_lines
+from broker.cli.reportjson import report_facts
 from broker.cli.verify import verdict
 from broker.client.records import SectionDraft
-from broker.core.audit.brought import UNCOVERED_AT_MOST_MS
+from broker.core.audit.broughtreceipts import UNCOVERED_AT_MOST_MS
 from broker.core.audit.findings import Severity
 from broker.core.audit.received import SKEW_MS, ReceivedCopy, ReceivedReport
 from broker.core.audit.witnesses import STALE_MS, WitnessPolicyInUse, WitnessReport
@@ -30,6 +31,7 @@ from broker.core.receipt import portable_receipt
 from broker.core.streams import STREAMS, Position, StreamPartition
 from broker.core.tree.checkpoint import parse_note
 from broker.core.tree.cosignature import with_cosignatures
+from broker.core.tree.merkle import leaf_hash
 from broker.core.tree.witnesspolicy import parse_policy
 from broker.trust.keyring import DirectoryKeyring
 from broker.trust.revocation import RevocationLists
@@ -193,6 +195,40 @@ def test_a_lie_of_the_operator_is_named_by_the_auditors_own_witnesses(
     assert codes(5) == ["PROOF_INVALID"]
     assert codes(0) == ["WITNESSES_MISSING"]
     assert codes(continued) == stale
+
+
+def test_a_broken_receipt_shows_what_stands_in_its_place(world: World) -> None:
+    exchange = world.shown(0, 1, -1, 3, 4, at=ALL)
+    report = exchange.audit(receipts=[world.receipts(*ALL)])
+    (found,) = [item for item in report.findings if item.code == "RECEIPT_BROKEN"]
+    other, lost = CODEC.parse_body(world.other.body).record_id, world.envelopes[2].record_sha256
+    here = exchange.records().entries[2]
+    assert found.message.endswith(f"{other} stands there instead, with the SHA-256 {world.other.record_sha256.hex()}")
+    expected = [
+        ("record_receipt", lost.hex()),
+        ("leaf_receipt", leaf_hash(manifest(world.entries[2])).hex()),
+        ("leaf_signed", leaf_hash(manifest(here)).hex()),
+        ("record_id_here", other),
+        ("record_here", world.other.record_sha256.hex()),
+    ]
+    assert [(each.stated.value, each.value) for each in found.compared] == expected
+    as_json = [item["compared"] for item in report_facts(report)["findings"] if item["code"] == found.code]
+    assert as_json == [[{"stated": stated, "value": value} for stated, value in expected]]
+    # The tree has another leaf, and the bundle leaves out its record.
+    exchange.hold(*(entry for place, entry in enumerate(exchange.records().entries) if place != 2))
+    report = exchange.audit(receipts=[world.receipts(2)])
+    (found,) = [item for item in report.findings if item.code == "RECEIPT_BROKEN"]
+    assert "the signed tree has another leaf there" in found.message.lower()
+    assert [each.stated.value for each in found.compared] == [name for name, _ in expected[:3]]
+    # Nothing is there. A list of leaves that is not that of the signed tree says nothing.
+    for gone in (world.shown(0, 1, 3, 4), world.shown(0, 1, -1, 3, 4, at=ALL)):
+        start = gone.frames[0]
+        assert isinstance(start, PartitionStart)
+        if len(gone.records().entries) == len(ALL):
+            gone.replace(start, replace(start, note=world.checkpoint(5).read_bytes()))
+        report = gone.audit(receipts=[world.receipts(2)])
+        (found,) = [item for item in report.findings if item.code == "RECEIPT_BROKEN"]
+        assert "leaf_signed" not in [each.stated.value for each in found.compared]
 
 
 def test_an_honest_log_keeps_every_receipt_and_continues_every_checkpoint(world: World) -> None:

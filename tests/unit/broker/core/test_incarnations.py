@@ -9,7 +9,7 @@ import pytest
 
 from broker.cli.hideable import first_lines
 from broker.core.audit.findings import Severity
-from broker.core.bundle import PartitionStart
+from broker.core.bundle import PartitionStart, ProvedBeginning
 from broker.core.errors import DirectoryInvalid
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint, Standing
 from broker.core.streams import StreamPartition
@@ -234,13 +234,17 @@ def test_an_undeclared_incarnation_and_a_larger_loss_are_named(shown: Shown) -> 
 
 
 def test_a_bundle_that_does_not_show_what_survives_says_so(shown: Shown, pki: SamplePki) -> None:
-    def codes(survives: SignedCheckpoint, first: int) -> list[str]:
+    def codes(survives: SignedCheckpoint, first: int, *proofs: ProvedBeginning) -> list[str]:
         begun = Incarnation(DNA_0, "a", LOG_ID, signed(9, "a"), survives, "a test", 1, restored=True)
         exchange = LyingExchange(pki, declaring(pki, begun), pki.keyring())
         exchange.accepted_from_ms = 1
-        exchange.add(DNA_0, shown.envelopes, pki.now_ms + 1000, period=(first, 4))
+        entries = exchange.add(DNA_0, shown.envelopes, pki.now_ms + 1000, period=(first, 4))
+        tree.update({"": GrownTree(map(manifest, entries))})
+        start: Any = exchange.frames[0]
+        exchange.replace(start, replace(start, beginnings=proofs))
         return [item.code for item in exchange.audit().findings if item.code != "PERIOD_EDGES"]
 
+    tree: dict[str, GrownTree] = {}
     exchange = LyingExchange(pki)
     exchange.add(DNA_0, shown.envelopes[:2], pki.now_ms + 1000)
     start: Any = exchange.frames[0]
@@ -251,3 +255,24 @@ def test_a_bundle_that_does_not_show_what_survives_says_so(shown: Shown, pki: Sa
     for survives in (true, signed(2, "a")):
         assert codes(survives, 3) == ["CHECKPOINT_NOT_COMPARED"]
     assert codes(signed(5, "a"), 5 - 1) == ["LOG_FORKED"]
+    # A proof tells it.
+    proof = ProvedBeginning(2, tree[""].consistency(2, 4))
+    assert codes(true, 3, proof) == []
+    assert codes(signed(2, "a"), 3, proof) == ["PROOF_INVALID"]
+    assert codes(true, 3, proof._replace(path=())) == ["PROOF_INVALID"]
+    # One of another size says nothing.
+    assert codes(true, 3, ProvedBeginning(3, tree[""].consistency(3, 4))) == ["CHECKPOINT_NOT_COMPARED"]
+    # Where the leaves tell it, no proof is needed, and none contradicts them.
+    assert codes(true, 2, proof._replace(path=())) == []
+    assert codes(signed(2, "a"), 2, proof) == ["LOG_FORKED"]
+
+
+def test_a_log_begins_with_what_survived_every_loss_of_its_formers() -> None:
+    def sizes(*declared: Incarnation) -> list[int]:
+        return [tree.size for tree in Incarnations(declared).beginnings(DNA_0, "c")]
+
+    assert sizes(step("a", "b", 9, 4), step("b", "c", 8, 6)) == [6, 4]
+    assert sizes(step("a", "b", 9, 6), step("b", "c", 8, 4)) == [4]
+    assert sizes(step("a", "b", 9, 4), step("b", "c", 8)) == []
+    assert sizes(step("a", "b", 9), step("b", "c", 8, 4)) == [4]
+    assert sizes() == sizes(step("c", "d", 9, 4)) == []

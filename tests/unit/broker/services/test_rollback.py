@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.core.bundle import ProvedBeginning
 from broker.core.entry import NewEntry
 from broker.core.errors import CaseExchangeError, EvidenceUnavailable, InputRefused, LogRolledBack
 from broker.core.events import RollbackFound
@@ -205,10 +206,15 @@ async def test_a_declared_loss_covers_checkpoints_up_to_its_last_and_no_larger_o
 
     answer = await presented(last.note, declared)
     assert (answer.proof, answer.loss_accepted, answer.note) == (None, True, await parts.behind.note())
-    # What survives is proved.
+    # What survives is proved, whatever was presented of the former log.
+    assert answer.beginnings == (ProvedBeginning(2, ()),)
     answer = await presented(carried.note, declared)
     assert answer.proof is not None
     assert (answer.proof.old_size, answer.loss_accepted) == (2, False)
+    assert answer.beginnings == (ProvedBeginning(2, ()),)
+    # Who knows this incarnation has had the proof.
+    assert (await presented(await parts.behind.note(), declared)).beginnings == ()
+    assert (await presented(carried.note, declared._replace(carried=None))).beginnings == ()
     more = of_former(last.note, 6)
     other = of_former(last.note, 2)
     for note, declarations in (

@@ -29,15 +29,15 @@ from caseexchange.broker.v1 import receipt_pb2 as caseexchange_dot_broker_dot_v1
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$caseexchange/broker/v1/auditor.proto\x12\x16\x63\x61seexchange.broker.v1\x1a\'caseexchange/broker/v1/checkpoint.proto\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a$caseexchange/broker/v1/receipt.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x01\n\rReplayRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07streams\x18\x02 \x03(\t\x12\x31\n\raccepted_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61\x63\x63\x65pted_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1f\n\x0eReplayResponse\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\"V\n\x12ProveRecordRequest\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x1c\n\x14without_cosignatures\x18\x03 \x01(\x08\"$\n\x13ProveRecordResponse\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\"\xd4\x05\n\x0b\x42undleFrame\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32$.caseexchange.broker.v1.BundleHeaderH\x00\x12>\n\tdirectory\x18\x02 \x01(\x0b\x32).caseexchange.broker.v1.DirectoryDocumentH\x00\x12\x41\n\tauthority\x18\x03 \x01(\x0b\x32,.caseexchange.broker.v1.AuthorityCertificateH\x00\x12\x45\n\x0frevocation_list\x18\x04 \x01(\x0b\x32*.caseexchange.broker.v1.RevocationListFileH\x00\x12\x41\n\x0fpartition_start\x18\x05 \x01(\x0b\x32&.caseexchange.broker.v1.PartitionStartH\x00\x12\x45\n\x11partition_records\x18\x06 \x01(\x0b\x32(.caseexchange.broker.v1.PartitionRecordsH\x00\x12=\n\rpartition_end\x18\x07 \x01(\x0b\x32$.caseexchange.broker.v1.PartitionEndH\x00\x12\x30\n\x03\x65nd\x18\x08 \x01(\x0b\x32!.caseexchange.broker.v1.BundleEndH\x00\x12\x43\n\x10partition_leaves\x18\t \x01(\x0b\x32\'.caseexchange.broker.v1.PartitionLeavesH\x00\x12\x34\n\x05stray\x18\n \x01(\x0b\x32#.caseexchange.broker.v1.StrayRecordH\x00\x12\x44\n\x0btimestamped\x18\x0b \x01(\x0b\x32-.caseexchange.broker.v1.TimestampedCheckpointH\x00\x42\x07\n\x05\x66rame\"\xbb\x02\n\x0c\x42undleHeader\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0f\n\x07\x61uditor\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\raccepted_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61\x63\x63\x65pted_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07streams\x18\x07 \x03(\t\x12\x34\n\x06source\x18\x08 \x01(\x0e\x32$.caseexchange.broker.v1.BundleSource\x12\x15\n\rproved_record\x18\t \x01(\t\"X\n\x11\x44irectoryDocument\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x31\n\rin_force_from\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x14\x41uthorityCertificate\x12\x0b\n\x03\x64\x65r\x18\x01 \x01(\x0c\"&\n\x12RevocationListFile\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"\xb0\x01\n\x0ePartitionStart\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".caseexchange.broker.v1.Checkpoint\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x04\x12\x13\n\x0bleft_hashes\x18\x03 \x03(\x0c\x12<\n\x08\x63osigned\x18\x04 \x01(\x0b\x32*.caseexchange.broker.v1.CosignedCheckpoint\"L\n\x15TimestampedCheckpoint\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x12\x11\n\ttimestamp\x18\x03 \x01(\x0c\"Z\n\x0fPartitionLeaves\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x04\x12\x32\n\x06leaves\x18\x02 \x03(\x0b\x32\".caseexchange.broker.v1.BundleLeaf\"*\n\nBundleLeaf\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"\x7f\n\x10PartitionRecords\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .caseexchange.broker.v1.LogEntry\x12\x38\n\x08receipts\x18\x02 \x01(\x0b\x32&.caseexchange.broker.v1.SignedReceipts\"\x8a\x01\n\x0bStrayRecord\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x12\n\nvalue_size\x18\x04 \x01(\x04\x12\x14\n\x0cvalue_sha256\x18\x05 \x01(\x0c\"7\n\x0cPartitionEnd\x12\x11\n\tend_index\x18\x01 \x01(\x04\x12\x14\n\x0cright_hashes\x18\x02 \x03(\x0c\"r\n\tBundleEnd\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x34\n\tsignature\x18\x03 \x01(\x0b\x32!.caseexchange.broker.v1.Signature\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"9\n\x14GetCheckpointRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\"\x8d\x01\n\x15GetCheckpointResponse\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".caseexchange.broker.v1.Checkpoint\x12<\n\x08\x63osigned\x18\x02 \x01(\x0b\x32*.caseexchange.broker.v1.CosignedCheckpoint\"\x96\x01\n\x0fGetProofRequest\x12\x38\n\tinclusion\x18\x01 \x01(\x0b\x32#.caseexchange.broker.v1.ProofTargetH\x00\x12@\n\x0b\x63onsistency\x18\x02 \x01(\x0b\x32).caseexchange.broker.v1.ConsistencyTargetH\x00\x42\x07\n\x05proof\"H\n\x11\x43onsistencyTarget\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08old_size\x18\x03 \x01(\x04\"\xd1\x01\n\x10GetProofResponse\x12;\n\tinclusion\x18\x01 \x01(\x0b\x32&.caseexchange.broker.v1.InclusionProofH\x00\x12?\n\x0b\x63onsistency\x18\x02 \x01(\x0b\x32(.caseexchange.broker.v1.ConsistencyProofH\x00\x12\x36\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".caseexchange.broker.v1.CheckpointB\x07\n\x05proof\"*\n\x19PresentCheckpointsRequest\x12\r\n\x05notes\x18\x01 \x03(\x0c\"W\n\x1aPresentCheckpointsResponse\x12\x39\n\x07\x61nswers\x18\x01 \x03(\x0b\x32(.caseexchange.broker.v1.CheckpointAnswer\"\xa0\x01\n\x10\x43heckpointAnswer\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".caseexchange.broker.v1.Checkpoint\x12=\n\x0b\x63onsistency\x18\x02 \x01(\x0b\x32(.caseexchange.broker.v1.ConsistencyProof\x12\x15\n\rloss_accepted\x18\x03 \x01(\x08\"(\n\x12\x46indMissingRequest\x12\x12\n\nrecord_ids\x18\x01 \x03(\t\")\n\x13\x46indMissingResponse\x12\x12\n\nrecord_ids\x18\x01 \x03(\t*f\n\x0c\x42undleSource\x12\x1d\n\x19\x42UNDLE_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42UNDLE_SOURCE_BROKER\x10\x01\x12\x1d\n\x19\x42UNDLE_SOURCE_MESSAGE_LOG\x10\x02\x32\x87\x05\n\x0e\x41uditorService\x12Y\n\x06Replay\x12%.caseexchange.broker.v1.ReplayRequest\x1a&.caseexchange.broker.v1.ReplayResponse0\x01\x12l\n\rGetCheckpoint\x12,.caseexchange.broker.v1.GetCheckpointRequest\x1a-.caseexchange.broker.v1.GetCheckpointResponse\x12]\n\x08GetProof\x12\'.caseexchange.broker.v1.GetProofRequest\x1a(.caseexchange.broker.v1.GetProofResponse\x12h\n\x0bProveRecord\x12*.caseexchange.broker.v1.ProveRecordRequest\x1a+.caseexchange.broker.v1.ProveRecordResponse0\x01\x12{\n\x12PresentCheckpoints\x12\x31.caseexchange.broker.v1.PresentCheckpointsRequest\x1a\x32.caseexchange.broker.v1.PresentCheckpointsResponse\x12\x66\n\x0b\x46indMissing\x12*.caseexchange.broker.v1.FindMissingRequest\x1a+.caseexchange.broker.v1.FindMissingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$caseexchange/broker/v1/auditor.proto\x12\x16\x63\x61seexchange.broker.v1\x1a\'caseexchange/broker/v1/checkpoint.proto\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a$caseexchange/broker/v1/receipt.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x01\n\rReplayRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07streams\x18\x02 \x03(\t\x12\x31\n\raccepted_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61\x63\x63\x65pted_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1f\n\x0eReplayResponse\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\"V\n\x12ProveRecordRequest\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x1c\n\x14without_cosignatures\x18\x03 \x01(\x08\"$\n\x13ProveRecordResponse\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\"\xd4\x05\n\x0b\x42undleFrame\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32$.caseexchange.broker.v1.BundleHeaderH\x00\x12>\n\tdirectory\x18\x02 \x01(\x0b\x32).caseexchange.broker.v1.DirectoryDocumentH\x00\x12\x41\n\tauthority\x18\x03 \x01(\x0b\x32,.caseexchange.broker.v1.AuthorityCertificateH\x00\x12\x45\n\x0frevocation_list\x18\x04 \x01(\x0b\x32*.caseexchange.broker.v1.RevocationListFileH\x00\x12\x41\n\x0fpartition_start\x18\x05 \x01(\x0b\x32&.caseexchange.broker.v1.PartitionStartH\x00\x12\x45\n\x11partition_records\x18\x06 \x01(\x0b\x32(.caseexchange.broker.v1.PartitionRecordsH\x00\x12=\n\rpartition_end\x18\x07 \x01(\x0b\x32$.caseexchange.broker.v1.PartitionEndH\x00\x12\x30\n\x03\x65nd\x18\x08 \x01(\x0b\x32!.caseexchange.broker.v1.BundleEndH\x00\x12\x43\n\x10partition_leaves\x18\t \x01(\x0b\x32\'.caseexchange.broker.v1.PartitionLeavesH\x00\x12\x34\n\x05stray\x18\n \x01(\x0b\x32#.caseexchange.broker.v1.StrayRecordH\x00\x12\x44\n\x0btimestamped\x18\x0b \x01(\x0b\x32-.caseexchange.broker.v1.TimestampedCheckpointH\x00\x42\x07\n\x05\x66rame\"\xbb\x02\n\x0c\x42undleHeader\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0f\n\x07\x61uditor\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\raccepted_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61\x63\x63\x65pted_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07streams\x18\x07 \x03(\t\x12\x34\n\x06source\x18\x08 \x01(\x0e\x32$.caseexchange.broker.v1.BundleSource\x12\x15\n\rproved_record\x18\t \x01(\t\"X\n\x11\x44irectoryDocument\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x31\n\rin_force_from\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x14\x41uthorityCertificate\x12\x0b\n\x03\x64\x65r\x18\x01 \x01(\x0c\"&\n\x12RevocationListFile\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"\xee\x01\n\x0ePartitionStart\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".caseexchange.broker.v1.Checkpoint\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x04\x12\x13\n\x0bleft_hashes\x18\x03 \x03(\x0c\x12<\n\x08\x63osigned\x18\x04 \x01(\x0b\x32*.caseexchange.broker.v1.CosignedCheckpoint\x12<\n\nbeginnings\x18\x05 \x03(\x0b\x32(.caseexchange.broker.v1.ConsistencyProof\"L\n\x15TimestampedCheckpoint\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0c\n\x04path\x18\x02 \x03(\x0c\x12\x11\n\ttimestamp\x18\x03 \x01(\x0c\"Z\n\x0fPartitionLeaves\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x04\x12\x32\n\x06leaves\x18\x02 \x03(\x0b\x32\".caseexchange.broker.v1.BundleLeaf\"*\n\nBundleLeaf\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"\x7f\n\x10PartitionRecords\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .caseexchange.broker.v1.LogEntry\x12\x38\n\x08receipts\x18\x02 \x01(\x0b\x32&.caseexchange.broker.v1.SignedReceipts\"\x8a\x01\n\x0bStrayRecord\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x12\n\nvalue_size\x18\x04 \x01(\x04\x12\x14\n\x0cvalue_sha256\x18\x05 \x01(\x0c\"7\n\x0cPartitionEnd\x12\x11\n\tend_index\x18\x01 \x01(\x04\x12\x14\n\x0cright_hashes\x18\x02 \x03(\x0c\"r\n\tBundleEnd\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x34\n\tsignature\x18\x03 \x01(\x0b\x32!.caseexchange.broker.v1.Signature\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"9\n\x14GetCheckpointRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\"\x8d\x01\n\x15GetCheckpointResponse\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".caseexchange.broker.v1.Checkpoint\x12<\n\x08\x63osigned\x18\x02 \x01(\x0b\x32*.caseexchange.broker.v1.CosignedCheckpoint\"\x96\x01\n\x0fGetProofRequest\x12\x38\n\tinclusion\x18\x01 \x01(\x0b\x32#.caseexchange.broker.v1.ProofTargetH\x00\x12@\n\x0b\x63onsistency\x18\x02 \x01(\x0b\x32).caseexchange.broker.v1.ConsistencyTargetH\x00\x42\x07\n\x05proof\"H\n\x11\x43onsistencyTarget\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08old_size\x18\x03 \x01(\x04\"\xd1\x01\n\x10GetProofResponse\x12;\n\tinclusion\x18\x01 \x01(\x0b\x32&.caseexchange.broker.v1.InclusionProofH\x00\x12?\n\x0b\x63onsistency\x18\x02 \x01(\x0b\x32(.caseexchange.broker.v1.ConsistencyProofH\x00\x12\x36\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".caseexchange.broker.v1.CheckpointB\x07\n\x05proof\"*\n\x19PresentCheckpointsRequest\x12\r\n\x05notes\x18\x01 \x03(\x0c\"W\n\x1aPresentCheckpointsResponse\x12\x39\n\x07\x61nswers\x18\x01 \x03(\x0b\x32(.caseexchange.broker.v1.CheckpointAnswer\"\xde\x01\n\x10\x43heckpointAnswer\x12\x36\n\ncheckpoint\x18\x01 \x01(\x0b\x32\".caseexchange.broker.v1.Checkpoint\x12=\n\x0b\x63onsistency\x18\x02 \x01(\x0b\x32(.caseexchange.broker.v1.ConsistencyProof\x12\x15\n\rloss_accepted\x18\x03 \x01(\x08\x12<\n\nbeginnings\x18\x04 \x03(\x0b\x32(.caseexchange.broker.v1.ConsistencyProof\"(\n\x12\x46indMissingRequest\x12\x12\n\nrecord_ids\x18\x01 \x03(\t\")\n\x13\x46indMissingResponse\x12\x12\n\nrecord_ids\x18\x01 \x03(\t*f\n\x0c\x42undleSource\x12\x1d\n\x19\x42UNDLE_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42UNDLE_SOURCE_BROKER\x10\x01\x12\x1d\n\x19\x42UNDLE_SOURCE_MESSAGE_LOG\x10\x02\x32\x87\x05\n\x0e\x41uditorService\x12Y\n\x06Replay\x12%.caseexchange.broker.v1.ReplayRequest\x1a&.caseexchange.broker.v1.ReplayResponse0\x01\x12l\n\rGetCheckpoint\x12,.caseexchange.broker.v1.GetCheckpointRequest\x1a-.caseexchange.broker.v1.GetCheckpointResponse\x12]\n\x08GetProof\x12\'.caseexchange.broker.v1.GetProofRequest\x1a(.caseexchange.broker.v1.GetProofResponse\x12h\n\x0bProveRecord\x12*.caseexchange.broker.v1.ProveRecordRequest\x1a+.caseexchange.broker.v1.ProveRecordResponse0\x01\x12{\n\x12PresentCheckpoints\x12\x31.caseexchange.broker.v1.PresentCheckpointsRequest\x1a\x32.caseexchange.broker.v1.PresentCheckpointsResponse\x12\x66\n\x0b\x46indMissing\x12*.caseexchange.broker.v1.FindMissingRequest\x1a+.caseexchange.broker.v1.FindMissingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.auditor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUNDLESOURCE']._serialized_start=3639
-  _globals['_BUNDLESOURCE']._serialized_end=3741
+  _globals['_BUNDLESOURCE']._serialized_start=3763
+  _globals['_BUNDLESOURCE']._serialized_end=3865
   _globals['_REPLAYREQUEST']._serialized_start=255
   _globals['_REPLAYREQUEST']._serialized_end=407
   _globals['_REPLAYRESPONSE']._serialized_start=409
@@ -57,41 +57,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOCATIONLISTFILE']._serialized_start=1740
   _globals['_REVOCATIONLISTFILE']._serialized_end=1778
   _globals['_PARTITIONSTART']._serialized_start=1781
-  _globals['_PARTITIONSTART']._serialized_end=1957
-  _globals['_TIMESTAMPEDCHECKPOINT']._serialized_start=1959
-  _globals['_TIMESTAMPEDCHECKPOINT']._serialized_end=2035
-  _globals['_PARTITIONLEAVES']._serialized_start=2037
-  _globals['_PARTITIONLEAVES']._serialized_end=2127
-  _globals['_BUNDLELEAF']._serialized_start=2129
-  _globals['_BUNDLELEAF']._serialized_end=2171
-  _globals['_PARTITIONRECORDS']._serialized_start=2173
-  _globals['_PARTITIONRECORDS']._serialized_end=2300
-  _globals['_STRAYRECORD']._serialized_start=2303
-  _globals['_STRAYRECORD']._serialized_end=2441
-  _globals['_PARTITIONEND']._serialized_start=2443
-  _globals['_PARTITIONEND']._serialized_end=2498
-  _globals['_BUNDLEEND']._serialized_start=2500
-  _globals['_BUNDLEEND']._serialized_end=2614
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=2616
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=2673
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=2676
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=2817
-  _globals['_GETPROOFREQUEST']._serialized_start=2820
-  _globals['_GETPROOFREQUEST']._serialized_end=2970
-  _globals['_CONSISTENCYTARGET']._serialized_start=2972
-  _globals['_CONSISTENCYTARGET']._serialized_end=3044
-  _globals['_GETPROOFRESPONSE']._serialized_start=3047
-  _globals['_GETPROOFRESPONSE']._serialized_end=3256
-  _globals['_PRESENTCHECKPOINTSREQUEST']._serialized_start=3258
-  _globals['_PRESENTCHECKPOINTSREQUEST']._serialized_end=3300
-  _globals['_PRESENTCHECKPOINTSRESPONSE']._serialized_start=3302
-  _globals['_PRESENTCHECKPOINTSRESPONSE']._serialized_end=3389
-  _globals['_CHECKPOINTANSWER']._serialized_start=3392
-  _globals['_CHECKPOINTANSWER']._serialized_end=3552
-  _globals['_FINDMISSINGREQUEST']._serialized_start=3554
-  _globals['_FINDMISSINGREQUEST']._serialized_end=3594
-  _globals['_FINDMISSINGRESPONSE']._serialized_start=3596
-  _globals['_FINDMISSINGRESPONSE']._serialized_end=3637
-  _globals['_AUDITORSERVICE']._serialized_start=3744
-  _globals['_AUDITORSERVICE']._serialized_end=4391
+  _globals['_PARTITIONSTART']._serialized_end=2019
+  _globals['_TIMESTAMPEDCHECKPOINT']._serialized_start=2021
+  _globals['_TIMESTAMPEDCHECKPOINT']._serialized_end=2097
+  _globals['_PARTITIONLEAVES']._serialized_start=2099
+  _globals['_PARTITIONLEAVES']._serialized_end=2189
+  _globals['_BUNDLELEAF']._serialized_start=2191
+  _globals['_BUNDLELEAF']._serialized_end=2233
+  _globals['_PARTITIONRECORDS']._serialized_start=2235
+  _globals['_PARTITIONRECORDS']._serialized_end=2362
+  _globals['_STRAYRECORD']._serialized_start=2365
+  _globals['_STRAYRECORD']._serialized_end=2503
+  _globals['_PARTITIONEND']._serialized_start=2505
+  _globals['_PARTITIONEND']._serialized_end=2560
+  _globals['_BUNDLEEND']._serialized_start=2562
+  _globals['_BUNDLEEND']._serialized_end=2676
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=2678
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=2735
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=2738
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=2879
+  _globals['_GETPROOFREQUEST']._serialized_start=2882
+  _globals['_GETPROOFREQUEST']._serialized_end=3032
+  _globals['_CONSISTENCYTARGET']._serialized_start=3034
+  _globals['_CONSISTENCYTARGET']._serialized_end=3106
+  _globals['_GETPROOFRESPONSE']._serialized_start=3109
+  _globals['_GETPROOFRESPONSE']._serialized_end=3318
+  _globals['_PRESENTCHECKPOINTSREQUEST']._serialized_start=3320
+  _globals['_PRESENTCHECKPOINTSREQUEST']._serialized_end=3362
+  _globals['_PRESENTCHECKPOINTSRESPONSE']._serialized_start=3364
+  _globals['_PRESENTCHECKPOINTSRESPONSE']._serialized_end=3451
+  _globals['_CHECKPOINTANSWER']._serialized_start=3454
+  _globals['_CHECKPOINTANSWER']._serialized_end=3676
+  _globals['_FINDMISSINGREQUEST']._serialized_start=3678
+  _globals['_FINDMISSINGREQUEST']._serialized_end=3718
+  _globals['_FINDMISSINGRESPONSE']._serialized_start=3720
+  _globals['_FINDMISSINGRESPONSE']._serialized_end=3761
+  _globals['_AUDITORSERVICE']._serialized_start=3868
+  _globals['_AUDITORSERVICE']._serialized_end=4515
 # @@protoc_insertion_point(module_scope)

@@ -404,6 +404,7 @@ class PartitionStart(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     LEFT_HASHES_FIELD_NUMBER: _builtins.int
     COSIGNED_FIELD_NUMBER: _builtins.int
+    BEGINNINGS_FIELD_NUMBER: _builtins.int
     first_index: _builtins.int
     """Index of the first leaf listed."""
     @_builtins.property
@@ -418,6 +419,12 @@ class PartitionStart(_message.Message):
     def cosigned(self) -> _checkpoint_pb2.CosignedCheckpoint:
         """The newest checkpoint that enough witnesses have cosigned. Absent if there is none."""
 
+    @_builtins.property
+    def beginnings(self) -> _containers.RepeatedCompositeFieldContainer[_checkpoint_pb2.ConsistencyProof]:
+        """Proofs that the checkpoint extends the trees that the directory declares to survive from former incarnations of the log.
+        Absent in bundles of earlier releases.
+        """
+
     def __init__(
         self,
         *,
@@ -425,10 +432,11 @@ class PartitionStart(_message.Message):
         first_index: _builtins.int = ...,
         left_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
         cosigned: _checkpoint_pb2.CosignedCheckpoint | None = ...,
+        beginnings: _abc.Iterable[_checkpoint_pb2.ConsistencyProof] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned", "first_index", b"first_index", "left_hashes", b"left_hashes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beginnings", b"beginnings", "checkpoint", b"checkpoint", "cosigned", b"cosigned", "first_index", b"first_index", "left_hashes", b"left_hashes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -884,6 +892,7 @@ class CheckpointAnswer(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_FIELD_NUMBER: _builtins.int
     LOSS_ACCEPTED_FIELD_NUMBER: _builtins.int
+    BEGINNINGS_FIELD_NUMBER: _builtins.int
     loss_accepted: _builtins.bool
     """The checkpoint does not extend the one shown, and the directory declares the incarnation of the log that explains it."""
     @_builtins.property
@@ -894,16 +903,23 @@ class CheckpointAnswer(_message.Message):
     def consistency(self) -> _checkpoint_pb2.ConsistencyProof:
         """Proof that it extends the checkpoint shown. Absent if none was shown, or the one shown was passed over."""
 
+    @_builtins.property
+    def beginnings(self) -> _containers.RepeatedCompositeFieldContainer[_checkpoint_pb2.ConsistencyProof]:
+        """Proofs that it extends the trees that the directory declares to survive from former incarnations of the log. Absent if a
+        checkpoint of this incarnation was shown.
+        """
+
     def __init__(
         self,
         *,
         checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
         consistency: _checkpoint_pb2.ConsistencyProof | None = ...,
         loss_accepted: _builtins.bool = ...,
+        beginnings: _abc.Iterable[_checkpoint_pb2.ConsistencyProof] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "consistency", b"consistency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "consistency", b"consistency", "loss_accepted", b"loss_accepted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beginnings", b"beginnings", "checkpoint", b"checkpoint", "consistency", b"consistency", "loss_accepted", b"loss_accepted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

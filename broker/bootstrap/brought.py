@@ -21,6 +21,7 @@ from broker.sqlitefile import trouble_as
 from broker.trust.directory import MAX_DIRECTORY_BYTES
 from broker.trust.logkeys import log_verifiers
 from broker.trust.revocation_files import MAX_LIST_FILE_BYTES
+from broker.trust.system import SystemClock
 from broker.wire.receiptfile import read_lines
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def read_newer(directory: Path | None, revocation_lists: Sequence[Path]) -> Newe
         OSError: a file cannot be read, or is too large.
     """
     document = None if directory is None else read_file(directory, MAX_DIRECTORY_BYTES)
-    return Newer(document, tuple(read_file(path, MAX_LIST_FILE_BYTES) for path in revocation_lists))
+    lists = tuple(read_file(path, MAX_LIST_FILE_BYTES) for path in revocation_lists)
+    return Newer(document, lists, SystemClock().now_ms())
 
 
 class TemporaryReceiptBook(TemporaryBook):

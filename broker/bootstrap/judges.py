@@ -40,10 +40,14 @@ _ONE_PROCESS_BYTES: Final = 4 * 1024 * 1024
 
 
 class Newer(NamedTuple):
-    """What an auditor brings that may be newer than what the bundle has: a signed directory, and revocation lists."""
+    """What an auditor brings that may be newer than what the bundle has: a signed directory, and revocation lists.
+
+    ``read_at_ms`` is the auditor's own time (epoch milliseconds).
+    """
 
     directory: bytes | None = None
     revocation_lists: tuple[bytes, ...] = ()
+    read_at_ms: int = 0
 
 
 NOTHING_NEWER: Final = Newer()
@@ -87,7 +91,7 @@ class Trust(NamedTuple):
         brought = [] if newer.directory is None else [newer.directory]
         learn_successions([*brought, *(found.document for found in beginning.directories)], governance)
         read = functools.partial(open_directory, governance=governance)
-        directories, passed_over = sift_directories(beginning.directories, read)
+        directories, passed_over = sift_directories(beginning.directories, read, beginning.header.created_at_ms)
         header, authorities, lists = beginning.header, beginning.authorities, beginning.revocation_lists
         trust = cls(roots, header.source, directories, authorities, lists, header.created_at_ms)
         in_bundle = read(directories[-1].document)
@@ -96,7 +100,7 @@ class Trust(NamedTuple):
         if newer.directory is None:
             return trust, passed_over
         try:
-            found, other = take_brought(read(newer.directory), in_bundle)
+            found, other = take_brought(read(newer.directory), in_bundle, newer.read_at_ms)
         except DirectoryInvalid as refused:
             message = f"the directory that was brought does not count: {refused.message}"
             raise DirectoryInvalid(message) from refused

@@ -16,8 +16,9 @@ from broker.bootstrap.judges import FRAMES, Trust
 from broker.bootstrap.witnesspolicies import read_policy
 from broker.core.audit.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords, PartitionStart
-from broker.core.errors import BundleInvalid, CaseExchangeError, CheckpointInvalid
+from broker.core.errors import BundleInvalid, CaseExchangeError
 from broker.core.exporting import authored
+from broker.core.incarnations import Incarnations
 from broker.core.tree.checkpoint import Checkpoint, known_signatures, parse_note, verify_note
 from broker.core.tree.cosignature import TIME_BYTES, cosignature_time, cosigned_message
 from broker.core.tree.merkle import verify_consistency
@@ -167,6 +168,7 @@ class _Found:
             if witness_policy is None
             else read_policy(witness_policy)
         )
+        self._declared = Incarnations(newest.incarnations)
         self._logs = log_verifiers(directories)
         self._witnesses: Mapping[WitnessKey, SignatureCheck] = {} if policy is None else witness_checks(policy)
         # Each once, however often the bundle has it.
@@ -212,9 +214,7 @@ class _Found:
 
     def _connect(self, older: Checkpoint, newest: CheckedSignature, cosigned: CosignedCheckpoint) -> None:
         newer = newest.checkpoint
-        if older.origin != newer.origin:
-            message = "it is a checkpoint of another log"
-            raise CheckpointInvalid(message)
+        self._declared.check_of_log(older, newer)
         verify_consistency(older.size, newer.size, older.root, newer.root, cosigned.path)
         if older.size < newer.size and len(self.proofs) < MAX_SIGNATURES:
             self.proofs[PrefixProof(newest.partition, older, newer, cosigned.path)] = None

@@ -9,6 +9,7 @@ import structlog
 
 from broker.core.audit.times import BACKDATED_MS, TimesAudit
 from broker.core.errors import ConfigInvalid, ExtraMissing
+from broker.core.incarnations import Incarnations
 from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.messagelog.sqlite import SqliteTimestampStore
@@ -77,7 +78,7 @@ def times_audit(
     """What judges times for an auditor.
 
     Args:
-        directories: those of the bundle. Their timestamp authorities count if the auditor pins none.
+        directories: those of the bundle, the newest last. Their timestamp authorities count if the auditor pins none.
         own: files (PEM) of the authorities that the auditor pins.
         backdated_after_ms: see ``BACKDATED_MS``.
 
@@ -85,19 +86,22 @@ def times_audit(
         CertificateInvalid: a file cannot be used.
         ExtraMissing: the auditor pins some, and the library is not installed.
     """
+    declared = Incarnations(directories[-1].incarnations)
     bound_ms = BACKDATED_MS if backdated_after_ms is None else backdated_after_ms
     chains = list(dict.fromkeys(chain for each in directories for chain in each.timestamp_authorities))
     if not own and not chains:
-        return TimesAudit(why_unchecked="no timestamp authority is pinned", backdated_after_ms=bound_ms)
+        return TimesAudit(
+            why_unchecked="no timestamp authority is pinned", backdated_after_ms=bound_ms, declared=declared
+        )
     try:
         with needed():
             from broker.trust.timestamps import TimestampAuthorities  # noqa: PLC0415 - verify works without the extra
     except ExtraMissing as missing:
         if own:
             raise
-        return TimesAudit(why_unchecked=missing.message, backdated_after_ms=bound_ms)
+        return TimesAudit(why_unchecked=missing.message, backdated_after_ms=bound_ms, declared=declared)
     authorities = TimestampAuthorities.load(own) if own else TimestampAuthorities.listed(chains)
-    return TimesAudit(authorities.verify, backdated_after_ms=bound_ms)
+    return TimesAudit(authorities.verify, backdated_after_ms=bound_ms, declared=declared)
 
 
 def _callers(config: BrokerConfig) -> dict[str, TimestampCaller]:

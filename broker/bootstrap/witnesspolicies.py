@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.audit.witnesses import WitnessAudit, WitnessPolicyInUse
 from broker.core.errors import WitnessPolicyInvalid
+from broker.core.incarnations import Incarnations
 from broker.core.tree.witnesspolicy import MAX_POLICY_BYTES, parse_directory_policy, parse_policy
 from broker.files import read_file
 from broker.trust.witnesskeys import witness_checks
@@ -50,6 +51,8 @@ def witness_audit(
     policy = brought or parse_directory_policy(directory.witness_policy, directory.log_keys)
     if policy is None:
         return WitnessAudit(None, logs, seen)
+    declared = Incarnations(directory.incarnations)
     listed = {(log.key.name, log.key.key_id) for log in policy.logs}
     counted = {key: check for key, check in logs.items() if key in listed} if listed else logs
-    return WitnessAudit(WitnessPolicyInUse(policy, witness_checks(policy), brought is not None), counted, seen)
+    using = WitnessPolicyInUse(policy, witness_checks(policy), brought is not None)
+    return WitnessAudit(using, counted, seen, declared=declared)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import CheckpointInvalid
 from broker.core.tree.checkpoint import Checkpoint, parse_note
-from broker.core.tree.origin import origin_of
+from broker.core.tree.merkle import MAX_SIZE
+from broker.core.tree.origin import origin_of, trust_domain_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Self
 
     from broker.core.streams import StreamPartition
@@ -138,15 +139,42 @@ class Incarnations:
         That is what survived each step, unless a later step kept less.
         """
         found: list[Checkpoint] = []
-        at, seen = log_id, {log_id}
-        while (begun := self.begun(partition, at)) is not None and begun.former_log_id not in seen:
-            if begun.carried is None or not begun.survives:
-                break
-            if not found or begun.survives <= found[-1].size:
-                found.append(begun.carried.checkpoint)
-            at = begun.former_log_id
-            seen.add(at)
+        for step, survives in self._back(partition, log_id):
+            if step.carried is not None and step.survives == survives:
+                found.append(step.carried.checkpoint)
         return found
+
+    def check_of_log(self, checkpoint: Checkpoint, head: Checkpoint) -> None:
+        """Check that a checkpoint is of the log of ``head``, or of what survives in it of a former one.
+
+        Whether the tree of ``head`` extends it is not checked.
+
+        Raises:
+            CheckpointInvalid: it is of another log, or of a part of a former one that did not survive.
+        """
+        if checkpoint.origin == head.origin:
+            return
+        trust_domain = trust_domain_of(head.origin)
+        former, log = origin_of(checkpoint, trust_domain), origin_of(head, trust_domain)
+        survives = dict(self.formers(*log))
+        if former.partition != log.partition or checkpoint.size > survives.get(former.log_id, 0):
+            message = "it is a checkpoint of another log"
+            raise CheckpointInvalid(message)
+
+    def formers(self, partition: StreamPartition, log_id: str) -> Iterator[tuple[str, int]]:
+        """The logs before this one of which something survives in it, the latest first, and how many leaves."""
+        return ((step.former_log_id, survives) for step, survives in self._back(partition, log_id))
+
+    def _back(self, partition: StreamPartition, log_id: str) -> Iterator[tuple[Incarnation, int]]:
+        """The steps to this log, the latest first, and how many leaves survived each and those after it."""
+        survives, seen = MAX_SIZE, {log_id}
+        while (step := self.begun(partition, log_id)) is not None and step.former_log_id not in seen:
+            survives = min(survives, step.survives)
+            if not survives:
+                return
+            yield step, survives
+            log_id = step.former_log_id
+            seen.add(log_id)
 
     def restored_as(self, partition: StreamPartition, log_id: str) -> str:
         """What a restored log goes on as, or the log itself. For Kafka, where entries have the id of their topic."""

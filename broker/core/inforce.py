@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from broker.core.errors import CaseExchangeError, DirectoryVersionMissing
+from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +22,10 @@ _Verdict = TypeVar("_Verdict")
 
 CHANGE_OF_DIRECTORY_MS: Final = 10_000
 """Within this time of a change of the directory, either version is accepted."""
+
+
+MOST_AHEAD_MS: Final = 3_600_000
+"""So far the clock of governance may be ahead of that of a reader."""
 
 
 class DirectoryVersion(NamedTuple):
@@ -54,6 +58,21 @@ def may_be_in_force(directory: Directory, at_ms: int) -> bool:
     """Whether the signed times allow that a version was in force at a time: already issued, and not expired."""
     issued_ms = directory.issued_at_ms - CHANGE_OF_DIRECTORY_MS
     return issued_ms <= at_ms < directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS
+
+
+def check_issued(directory: Directory, now_ms: int) -> None:
+    """Check that a version was issued by now. One of the future could declare losses that are still to come.
+
+    Args:
+        directory: the version.
+        now_ms: when it is read (epoch milliseconds).
+
+    Raises:
+        DirectoryInvalid: it is of the future, by more than clocks may differ.
+    """
+    if directory.issued_at_ms > now_ms + MOST_AHEAD_MS:
+        message = f"version {directory.version} of the directory is issued more than an hour after now"
+        raise DirectoryInvalid(message, version=str(directory.version))
 
 
 def by_any(versions: Iterable[DirectoryVersion], check: Callable[[DirectoryVersion], _Verdict]) -> _Verdict:

@@ -78,10 +78,13 @@ class WitnessCaller(Protocol):
 class CosignedCheckpoints(Protocol):
     """What witnesses have cosigned."""
 
-    async def cosigned(self, partition: StreamPartition, size: int) -> CosignedCheckpoint | None:
+    async def cosigned(
+        self, partition: StreamPartition, size: int, *, formers: bool = False
+    ) -> CosignedCheckpoint | None:
         """The newest checkpoint that a quorum has cosigned, with the proof that the tree of this size extends it.
 
-        None: there is none, or it is of a larger tree.
+        None: there is none, or it is of a larger tree. ``formers``: if there is none of this incarnation of the log,
+        one of a former incarnation, as far as that is declared to survive.
 
         Raises:
             LogUnavailable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from broker.core.bundle import (
@@ -17,6 +18,7 @@ from broker.core.bundle import (
     SerializedFrame,
 )
 from broker.core.envelope import Signature
+from broker.core.errors import PositionUnknown
 from broker.core.incarnations import Incarnations
 from broker.core.tree.merkle import range_coordinates
 from broker.services.bundlebatch import Batch
@@ -25,7 +27,7 @@ from broker.services.proofs import proved_beginnings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from broker.core.bundle import CosignedCheckpoint, Frame
+    from broker.core.bundle import CosignedCheckpoint, Frame, ProvedBeginning
     from broker.core.streams import StreamPartition
     from broker.ports import CheckpointStore, Clock, DirectoryInForce, RecordCodec, Signer, TrustMaterial
 
@@ -98,7 +100,10 @@ class BundleParts:
         left = await self._store.nodes(partition, range_coordinates(0, first))
         directory = self._directory.current()
         declared = Incarnations(directory.incarnations)
-        beginnings = await proved_beginnings(self._store, declared, directory.trust_domain, partition, note)
+        beginnings: tuple[ProvedBeginning, ...] = ()
+        # If the tree does not hold what is declared to survive, that is for ``verify`` to say.
+        with contextlib.suppress(PositionUnknown):
+            beginnings = await proved_beginnings(self._store, declared, directory.trust_domain, partition, note)
         return PartitionStart(partition, note, first, tuple(left), cosigned, beginnings)
 
     async def sealed(self, frames: AsyncIterator[Frame]) -> AsyncIterator[SerializedFrame]:

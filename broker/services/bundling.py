@@ -136,7 +136,7 @@ class BundleMaker:
             message = "a partition has no checkpoint yet"
             raise LogCorrupt(message, partition=str(partition))
         first, end = await self._period(partition, head.size, order)
-        cosigned = None if self._cosigned is None else await self._cosigned.cosigned(partition, head.size)
+        cosigned = None if self._cosigned is None else await self._cosigned.cosigned(partition, head.size, formers=True)
         yield await self.parts.start(partition, head.note, first, cosigned)
         if self._timestamped is not None:
             for stamped in await self._timestamped.timestamped(partition, first, end, head.size):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from broker.core.bundle import CosignedCheckpoint
 from broker.core.errors import (
@@ -28,6 +28,7 @@ from broker.core.tree.cosignature import cosigners, with_cosignatures
 from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.services.askedwitness import AskedWitness
 from broker.services.cosigningbound import CosigningBound, CosigningSettings
+from broker.services.formercosigned import KeptCosigned, kept_notes
 from broker.services.largertrees import LargerTrees
 from broker.services.rounds import Rounds
 
@@ -44,14 +45,6 @@ if TYPE_CHECKING:
 
 _REFRESH: Final = 4
 """A checkpoint that does not change is cosigned again when its cosignatures are as old as this part of the bound."""
-
-
-class _Kept(NamedTuple):
-    """A checkpoint with a quorum. ``since_s``: see ``WitnessPolicy.satisfied_since``."""
-
-    size: int
-    note: bytes
-    since_s: int
 
 
 class Cosigning:
@@ -108,7 +101,7 @@ class Cosigning:
         self._checks: dict[WitnessKey, SignatureCheck] = {}
         self._witnesses: list[AskedWitness] = []
         self._collected: dict[StreamPartition, bytes] = {}
-        self._kept: dict[StreamPartition, _Kept] = {}
+        self._kept: dict[StreamPartition, KeptCosigned] = {}
         self._bound = CosigningBound(settings.bound_seconds, clock, self._rounds.troubles)
 
     def check(self) -> None:
@@ -122,12 +115,16 @@ class Cosigning:
         if self._settings.stop_publishing and (late := self._bound.late()) is not None:
             raise late
 
-    async def cosigned(self, partition: StreamPartition, size: int) -> CosignedCheckpoint | None:
+    async def cosigned(
+        self, partition: StreamPartition, size: int, *, formers: bool = False
+    ) -> CosignedCheckpoint | None:
         """See ``CosignedCheckpoints``."""
         kept = self._kept.get(partition)
-        if kept is None or kept.size > size:
+        if kept is None or kept.checkpoint.size > size:
             return None
-        return CosignedCheckpoint(kept.note, await self._proofs.path_between(partition, kept.size, size))
+        if kept.checkpoint.origin != self._partitions[partition] and not formers:
+            return None
+        return CosignedCheckpoint(kept.note, await self._proofs.path_between(partition, kept.checkpoint.size, size))
 
     async def run(self) -> None:
         """Ask, round after round, until cancelled."""
@@ -231,12 +228,12 @@ class Cosigning:
             await self._kept_store.put(self._partitions[partition], note)
             self._kept[partition] = found
 
-    def _with_quorum(self, note: bytes) -> _Kept | None:
+    def _with_quorum(self, note: bytes) -> KeptCosigned | None:
         if self._policy is None:
             return None
         parsed = parse_note(note)
         since_s = self._policy.satisfied_since(cosigners(parsed, self._checks))
-        return None if since_s is None else _Kept(Checkpoint.parse(parsed.text).size, note, since_s)
+        return None if since_s is None else KeptCosigned(Checkpoint.parse(parsed.text), note, since_s)
 
     def _covers(self, partition: StreamPartition, note: bytes) -> bool:
         """Whether a quorum has cosigned what this note says."""
@@ -265,8 +262,7 @@ class Cosigning:
             for one in (() if policy is None else policy.witnesses)
         ]
         for partition, origin in self._partitions.items():
-            note = await self._kept_store.cosigned(origin)
-            if note is not None:
+            for note in await kept_notes(self._kept_store, directory, partition, origin):
                 self._keep_former(partition, note)
         self._text = directory.witness_policy
 

@@ -166,11 +166,12 @@ async def proved_beginnings(
         note: the checkpoint.
 
     Raises:
+        PositionUnknown: the tree does not hold it all, as while a process rebuilds it.
         LogUnavailable
     """
     checkpoint = Checkpoint.parse(parse_note(note).text)
     found = declared.beginnings(*origin_of(checkpoint, trust_domain))
-    sizes = dict.fromkeys(each.size for each in found if each.size <= checkpoint.size)
+    sizes = dict.fromkeys(each.size for each in found)
     return tuple([ProvedBeginning(size, await path_between(store, partition, size, checkpoint.size)) for size in sizes])
 
 

@@ -189,10 +189,15 @@ class RecordProver:
         if row.hash != leaf_hash(leaf_of(entry).marshal()):
             message = "the log's entry is not that of its leaf in the signed tree"
             raise LogCorrupt(message, position=str(entry.position))
-        cosigned = await self._cosigned.cosigned(partition, head.size)
-        size = 0 if cosigned is None else Checkpoint.parse(parse_note(cosigned.note).text).size
-        if cosigned is not None and index < size:
-            return _Tree(index, size, cosigned.note, None)
+        cosigned, size = await self._cosigned.cosigned(partition, head.size, formers=True), 0
+        if cosigned is not None:
+            tree = Checkpoint.parse(parse_note(cosigned.note).text)
+            size = tree.size
+            if index < size and tree.origin == Checkpoint.parse(parse_note(head.note).text).origin:
+                return _Tree(index, size, cosigned.note, None)
+            if index < size:
+                # A former incarnation's. The newest tree is the one that counts, and it extends this one.
+                return _Tree(index, head.size, head.note, cosigned)
         directory = self._directory.current()
         policy = parse_directory_policy(directory.witness_policy, directory.log_keys)
         if policy is not None and policy.quorum is not None and not request.without_cosignatures:

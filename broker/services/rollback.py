@@ -253,13 +253,13 @@ class RollbackGuard:
             if presented is not None and await self._judge(presented) is _Verdict.EXTENDED:
                 proof = await self._proofs.prove_consistency(partition, presented.checkpoint.size)
             note = await self._proofs.checkpoint(partition) if proof is None else proof.note
+            beginnings: tuple[ProvedBeginning, ...] = ()
+            if presented is None or presented.log_id != self._log.log_id(partition.stream):
+                declared, domain = self._declared(), self._trust_domain
+                beginnings = await proved_beginnings(self._store, declared, domain, partition, note)
         except PositionUnknown:
-            # It has no checkpoint yet.
+            # It has no checkpoint yet, or none that holds what survives.
             return None
-        beginnings: tuple[ProvedBeginning, ...] = ()
-        if presented is None or presented.log_id != self._log.log_id(partition.stream):
-            declared, domain = self._declared(), self._trust_domain
-            beginnings = await proved_beginnings(self._store, declared, domain, partition, note)
         lost = presented is not None and proof is None
         return Answer(partition, note, proof, loss_accepted=lost, beginnings=beginnings)
 

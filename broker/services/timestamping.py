@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from broker.core.audit.times import CLOCKS_MS
 from broker.core.bundle import TimestampedCheckpoint
 from broker.core.errors import CaseExchangeError, TimestampInvalid, TimestampsUnavailable
+from broker.core.incarnations import Incarnations
 from broker.core.tree.checkpoint import Checkpoint, parse_note
+from broker.core.tree.origin import checkpoint_origin, incarnation_of, trust_domain_of
 from broker.ports import KeptTimestamp
 from broker.services.rounds import Rounds
 
@@ -86,8 +88,13 @@ class Timestamping:
     async def timestamped(
         self, partition: StreamPartition, first: int, end: int, size: int
     ) -> Sequence[TimestampedCheckpoint]:
-        """See ``TimestampedCheckpoints``."""
-        found = await self._kept.of(self._partitions[partition], first, end, size)
+        """See ``TimestampedCheckpoints``. What was stamped of former incarnations counts as far as it survives."""
+        origin = self._partitions[partition]
+        found = await self._kept.of(origin, first, end, size)
+        trust_domain, declared = trust_domain_of(origin), Incarnations(self._directory().incarnations)
+        for log_id, survives in declared.formers(partition, incarnation_of(origin, trust_domain, partition)):
+            former = checkpoint_origin(trust_domain, partition, log_id)
+            found += await self._kept.of(former, first, end, min(size, survives))
         return [
             TimestampedCheckpoint(one.text, await self._proofs.path_between(partition, one.size, size), one.response)
             for one in found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.inforce import check_issued
 from broker.core.keyhistory import KeyHistory
 from broker.core.strict import parse_json
 from broker.trust.directory_payload import parse_payload
@@ -123,6 +124,7 @@ class PinnedDirectory:
         self._history = KeyHistory() if history is None else history
         self._lock = threading.Lock()
         self._latest = open_directory(document, governance)
+        check_issued(self._latest, clock.now_ms())
 
     @property
     def latest(self) -> Directory:
@@ -145,11 +147,12 @@ class PinnedDirectory:
         """Put a document in the place of the one in force. Return whether it is a newer version.
 
         Raises:
-            DirectoryInvalid: not signed by governance, malformed, older, or of the same version with other bytes.
-                The one in force stays.
+            DirectoryInvalid: not signed by governance, malformed, issued in the future, older, or of the same version
+                with other bytes. The one in force stays.
             KeyHistoryBroken: it takes back what an agency stated of its encryption keys. The one in force stays.
         """
         offered = open_directory(document, self._governance)
+        check_issued(offered, self._clock.now_ms())
         with self._lock:
             seen = self._latest
             if offered.version > seen.version:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from broker.core.errors import DirectoryInvalid, SignerCertificateInvalid
+from broker.core.inforce import check_issued
 from broker.core.policy import rights_without_counterpart
 from broker.trust.certificates import p256_public_key, parse_certificate, signing_validity, validity
 from broker.trust.expiries import AUTHORITY, SIGNING, Expiry, authority_expiries
@@ -23,8 +24,9 @@ def lint(directory: Directory, now_ms: int) -> list[str]:
     """Sentences about what governance may not have meant.
 
     Raises:
-        DirectoryInvalid: the directory has expired already, so nobody could use it.
+        DirectoryInvalid: the directory has expired already, or is of the future, so nobody could use it.
     """
+    check_issued(directory, now_ms)
     if directory.expires_at_ms <= now_ms:
         message = "the directory has already expired: set a later expires_at"
         raise DirectoryInvalid(message)

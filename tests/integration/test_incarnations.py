@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,6 +19,7 @@ from broker.bootstrap.verify import verify_bundle
 from broker.client.auditor import Auditor
 from broker.core.bundle import PartitionStart
 from broker.core.errors import LogRolledBack
+from broker.core.incarnations import SignedCheckpoint
 from broker.core.streams import AUDIT, partition_of
 from broker.trust.directory import open_directory
 from broker.trust.system import SystemClock
@@ -30,9 +30,9 @@ from tests.integration.test_rolled_back_log import Copies, present
 from tests.support.gateways import CASES, SAMPLES, police_profile
 from tests.support.incarnations import invoked
 from tests.support.pki import ManualClock, SamplePki
-from tests.support.records import CODEC
+from tests.support.records import CASE, CODEC
 from tests.support.replays import covered, replayed
-from tests.support.witnessing import ALPHA, QUICK, everything, govern, until, witnessing
+from tests.support.witnessing import ALPHA, QUICK, cosigned_sizes, everything, govern, until, witnessing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,13 +160,12 @@ async def test_a_period_and_a_proof_show_what_survives_a_declared_restore(loss: 
         directory = open_directory(loss.pki.folder.directory.read_bytes(), loss.pki.governance)
         survive = {each.partition for each in directory.incarnations if each.survives}
         number = next(each.partition for each in survive if each.stream == "dna")
-        cases = (str(UUID(int=place)) for place in range(100))
+        cases = (f"{CASE[:-2]}{place:02x}" for place in range(100))
         case = next(each for each in cases if partition_of(each, exchange.broker.log.partitions("dna")) == number)
         maker, publisher = exchange.maker("hebei-police"), await exchange.publisher("hebei-police")
-        for _ in range(2):
-            envelope = maker.make(case=case)
+        for envelope in (envelopes := [maker.make(case=case) for _ in range(2)]):
             await publisher.publish(envelope)
-        record = CODEC.parse_body(envelope.body).record_id
+        record = CODEC.parse_body(envelopes[-1].body).record_id
         await covered(exchange)
         # Neither has the leaves that survive.
         now_ms = SystemClock().now_ms()
@@ -176,10 +175,17 @@ async def test_a_period_and_a_proof_show_what_survives_a_declared_restore(loss: 
         proof = await proved(exchange, "hebei-police", record, tmp_path / "record.proof")
         (start,) = [frame for frame in proof.frames() if isinstance(frame, PartitionStart)]
         assert start.beginnings
-        root, since = (loss.pki.folder.trust / "governance.pem",), [loss.folder / "seen"]
+        root = (loss.pki.folder.trust / "governance.pem",)
+        # An older checkpoint that a period does not show is a question of every period, also without a loss.
+        covers = {each.last.checkpoint.origin: each.survives for each in directory.incarnations}
+        seen = [
+            (path, SignedCheckpoint.read(path.read_bytes()).checkpoint) for path in (loss.folder / "seen").iterdir()
+        ]
+        since = [path for path, checkpoint in seen if checkpoint.size > covers[checkpoint.origin]]
+        assert since
         for bundle, expected in ((later, {"PERIOD_EDGES"}), (proof, set[str]())):
             report = verify_bundle(bundle.path, root, lambda _: None, since=since)
-            assert (report.clean, {item.code for item in report.findings}) == (True, expected)
+            assert (report.clean, {item.code for item in report.findings}) == (True, expected), report.findings
         # Without the proof nobody could tell.
         frames = [replace(each, beginnings=()) if isinstance(each, PartitionStart) else each for each in proof.frames()]
         assert "CHECKPOINT_NOT_COMPARED" in {item.code for item in proof.altered(tmp_path, frames).report().findings}
@@ -255,6 +261,41 @@ async def test_witnesses_cosign_the_origin_of_a_declared_incarnation(pki: Sample
         assert (report.clean, report.findings) == (True, ())
         assert report.witnesses is not None
         assert report.witnesses.missing == ()
+
+
+async def test_what_witnesses_cosigned_before_a_declared_restore_is_carried_as_far_as_it_survives(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    policy = govern(pki, (ALPHA, f"https://localhost:{port}"))
+    copies = Copies(pki, tmp_path)
+    async with copies.exchange(witnesses=QUICK) as exchange:
+        envelope = exchange.maker("hebei-police").make()
+        await (await exchange.publisher("hebei-police")).publish(envelope)
+        async with witnessing(exchange, tmp_path / "alpha", ALPHA, port):
+            await until(exchange, policy, everything)
+    copies.take("old")
+    async with copies.exchange(witnesses=QUICK) as exchange:
+        await publish_something(exchange)
+    copies.restore("old")
+    await copies.declare(more=["--restored"])
+    async with copies.exchange(witnesses=QUICK) as exchange:
+        # Nobody has cosigned the new log, and who asks for its checkpoints is told so.
+        assert {cosigned for cosigned, _ in (await cosigned_sizes(exchange, policy)).values()} == {-1}
+        bundle = await replayed(exchange, tmp_path / "audit.bundle")
+        record = CODEC.parse_body(envelope.body).record_id
+        proof = await proved(exchange, "hebei-police", record, tmp_path / "record.proof")
+        new = exchange.broker.log.log_id(AUDIT)
+    for shown in (bundle, proof):
+        report = shown.report()
+        assert (report.clean, report.findings) == (True, ())
+        assert report.witnesses is not None
+        assert {each.witnesses for each in report.witnesses.cosigned} == {(ALPHA.key.name,)}
+        assert "dna" in {each.partition.stream for each in report.witnesses.cosigned}
+        assert {each.log_id for each in report.partitions} == {new}
+    proved_record = proof.report().proved
+    assert proved_record is not None
+    assert proved_record.cosigned is not None
 
 
 async def publish_something(exchange: Exchange) -> None:

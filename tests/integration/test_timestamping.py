@@ -21,6 +21,7 @@ from broker.trust.certificates import der
 from broker.trust.system import SystemClock
 from tests.integration.test_bare_install import bare
 from tests.integration.test_proof import proved, record_id
+from tests.integration.test_rolled_back_log import Copies
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.operatorlog import told
 from tests.support.pki import ManualClock, SamplePki
@@ -128,6 +129,38 @@ async def test_checkpoints_are_stamped_and_carried_in_replays_and_proofs(
     assert (
         "could not be checked: the library rfc3161_client is not installed; case-exchange[timestamps]" in without.stdout
     )
+
+
+async def test_what_was_stamped_before_a_declared_restore_is_carried_as_far_as_it_survives(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    listing(pki, tsa)
+    copies, maker = Copies(pki, tmp_path), None
+    async with served(tsa.answer) as server:
+        settings = QUICK | {"urls": [server.url]}
+        async with copies.exchange(timestamps=settings) as exchange:
+            maker = exchange.maker()
+            envelope = maker.make()
+            await (await exchange.publisher()).publish(envelope)
+            await all_stamped(exchange)
+        copies.take("old")
+        async with copies.exchange(timestamps=settings) as exchange:
+            await publish(exchange, 1, maker)
+            await all_stamped(exchange)
+    # The newer file has also what is lost.
+    newer = (copies.log / "timestamps.db").read_bytes()
+    copies.restore("old")
+    (copies.log / "timestamps.db").write_bytes(newer)
+    await copies.declare(more=["--restored"])
+    async with copies.exchange() as exchange:
+        bundle = await replayed(exchange, tmp_path / "q.bundle")
+        proof = await proved(exchange, "shanxi-police", record_id(envelope), tmp_path / "r.proof")
+    for each in (bundle, proof):
+        report = facts(each)
+        assert (report["clean"], report["findings"]) == (True, [])
+        assert report["times"]["timestamps"] == stamps(each) >= 1
+        (dna,) = [one for one in report["times"]["proven"] if one["partition"].startswith("dna/")]
+        assert (dna["size"], dna["by"]) == (1, "sample timestamp signer")
 
 
 async def test_a_changed_or_moved_timestamp_is_noticed(pki: SamplePki, tsa: OpensslTsa, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from broker.core.bundle import (
     RevocationListFile,
 )
 from broker.core.errors import BundleInvalid, DirectoryInvalid, KeyHistoryBroken
+from broker.core.inforce import check_issued
 from broker.core.keyhistory import KeyHistory
 
 if TYPE_CHECKING:
@@ -84,12 +85,13 @@ class DirectoryInUse(NamedTuple):
     brought: int | None = None
 
 
-def take_brought(brought: Directory, in_bundle: Directory) -> tuple[Directory | None, tuple[Finding, ...]]:
+def take_brought(brought: Directory, in_bundle: Directory, now_ms: int) -> tuple[Directory | None, tuple[Finding, ...]]:
     """The directory that an auditor brings, if it is newer than the newest in the bundle. And what is wrong.
 
     Raises:
-        DirectoryInvalid: it is of another exchange.
+        DirectoryInvalid: it is of another exchange, or issued in the future.
     """
+    check_issued(brought, now_ms)
     if brought.trust_domain != in_bundle.trust_domain:
         message = "it is of another exchange"
         raise DirectoryInvalid(message)
@@ -102,7 +104,7 @@ def take_brought(brought: Directory, in_bundle: Directory) -> tuple[Directory | 
 
 
 def sift_directories(
-    documents: Sequence[DirectoryDocument], read: Callable[[bytes], Directory]
+    documents: Sequence[DirectoryDocument], read: Callable[[bytes], Directory], made_at_ms: int
 ) -> tuple[tuple[DirectoryDocument, ...], tuple[Finding, ...]]:
     """Check (2): the directory versions that count, and what is wrong with each of the others.
 
@@ -112,6 +114,7 @@ def sift_directories(
     Args:
         documents: in the order in which they came into force.
         read: reads a document that the pinned key signed. It raises DirectoryInvalid for any other.
+        made_at_ms: when the bundle was made. No directory in it was issued later (epoch milliseconds).
 
     Raises:
         DirectoryInvalid: none counts.
@@ -124,6 +127,7 @@ def sift_directories(
     for document in documents:
         try:
             directory = read(document.document)
+            check_issued(directory, made_at_ms)
         except DirectoryInvalid as refused:
             refusals.append(refused)
             continue

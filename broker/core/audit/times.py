@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.audit.findings import error, warning
 from broker.core.errors import CheckpointInvalid, ProofInvalid, TimestampInvalid
+from broker.core.incarnations import NONE_DECLARED
 from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.core.tree.merkle import verify_consistency
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from broker.core.audit.findings import BatchReport, EntryFacts, Finding
     from broker.core.audit.witnesses import CosignedPartition
     from broker.core.bundle import PartitionLeaves, PartitionStart, TimestampedCheckpoint
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
 
     StampCheck: TypeAlias = Callable[[bytes, bytes], "Stamp"]
@@ -90,12 +92,19 @@ class TimesAudit:
         check: checks timestamps. None: they cannot be checked.
         why_unchecked: why not.
         backdated_after_ms: see ``BACKDATED_MS``. Not less than 0.
+        declared: the incarnations in the newest directory. What is stamped of a former one counts if it survives.
     """
 
     def __init__(
-        self, check: StampCheck | None = None, *, why_unchecked: str = "", backdated_after_ms: int = BACKDATED_MS
+        self,
+        check: StampCheck | None = None,
+        *,
+        why_unchecked: str = "",
+        backdated_after_ms: int = BACKDATED_MS,
+        declared: Incarnations = NONE_DECLARED,
     ) -> None:
         self._check = check
+        self._declared = declared
         self._why_unchecked = why_unchecked
         self._backdated_after_ms = backdated_after_ms
         self._head: Checkpoint | None = None
@@ -130,7 +139,8 @@ class TimesAudit:
             return []
         try:
             stamp = self._check(stamped.timestamp, stamped.text)
-            checkpoint = _of_log(head.origin, stamped.text)
+            checkpoint = Checkpoint.parse(stamped.text)
+            self._declared.check_of_log(checkpoint, head)
         except (TimestampInvalid, CheckpointInvalid) as refused:
             self._unproved += 1
             return [warning("TIMESTAMP_UNPROVED", f"{partition}: a timestamp does not count: {refused.message}")]
@@ -204,14 +214,6 @@ class TimesAudit:
             self._all += [first] if first == newest else [first, newest]
         self._proven, self._index = [], {}
         self._told.clear()
-
-
-def _of_log(origin: str, text: bytes) -> Checkpoint:
-    checkpoint = Checkpoint.parse(text)
-    if checkpoint.origin != origin:
-        message = "it is a checkpoint of another log"
-        raise CheckpointInvalid(message)
-    return checkpoint
 
 
 def _by(proof: ProvenTime) -> str:

@@ -2,7 +2,8 @@
 
 A checkpoint with cosignatures stands at the beginning of a partition. The checks, for each:
 
-1. the log has signed it, and it is of the partition's own log: CHECKPOINT_INVALID
+1. the log has signed it, and it is of the partition's own log, or of what survives of a former incarnation of it:
+   CHECKPOINT_INVALID
 2. the partition's checkpoint, against which everything is checked, extends it: PROOF_INVALID
 3. every line of a known witness is valid: CHECKPOINT_INVALID
 4. the witnesses that have cosigned it are a quorum of the policy. If the auditor has brought the policy, it is an error
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.audit.findings import Compared, Stated, error, warning
 from broker.core.errors import CheckpointInvalid, ProofInvalid
+from broker.core.incarnations import NONE_DECLARED
 from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.tree.cosignature import cosigners
 from broker.core.tree.merkle import verify_consistency
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from broker.core.audit.brought import BroughtCheckpoint
     from broker.core.audit.findings import BatchReport, Finding
     from broker.core.bundle import PartitionLeaves, PartitionStart
+    from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
     from broker.core.tree.checkpoint import SignatureCheck
     from broker.core.tree.cosignature import WitnessKey
@@ -107,6 +110,7 @@ class WitnessAudit:
         using: the policy. None: there are no witnesses.
         logs: the checks of the log's keys, by name and id.
         seen: checkpoints that the auditor brings. Their witnesses' lines are checked here.
+        declared: the incarnations in the newest directory.
     """
 
     def __init__(
@@ -114,8 +118,11 @@ class WitnessAudit:
         using: WitnessPolicyInUse | None,
         logs: Mapping[tuple[str, bytes], SignatureCheck],
         seen: Sequence[BroughtCheckpoint] = (),
+        *,
+        declared: Incarnations = NONE_DECLARED,
     ) -> None:
         self._using = using
+        self._declared = declared
         self._seen = seen
         self._bounds: list[_Bound] = []
         self._timed = 0
@@ -239,9 +246,7 @@ class WitnessAudit:
         # (1) It is the log's. That of another partition says nothing of this one.
         verify_note(note, self._logs)
         incarnation_of(head.origin, trust_domain_of(head.origin), start.partition)
-        if checkpoint.origin != head.origin:
-            message = "it is a checkpoint of another log"
-            raise CheckpointInvalid(message)
+        self._declared.check_of_log(checkpoint, head)
         # (2) The partition's checkpoint extends it.
         path = () if start.cosigned is None else start.cosigned.path
         verify_consistency(checkpoint.size, head.size, checkpoint.root, head.root, path)

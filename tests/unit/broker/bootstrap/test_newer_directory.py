@@ -37,7 +37,7 @@ MINUTE_MS = 60_000
 
 
 class World:
-    """A bundle with three records that was made for the first version of the directory, an hour after it was issued."""
+    """A bundle with three records, made twenty minutes after its directory, the first version, was issued."""
 
     def __init__(self, pki: SamplePki, folder: Path) -> None:
         self.pki, self.folder = pki, folder
@@ -45,7 +45,7 @@ class World:
         maker = RecordMaker(pki, clock)
         exchange = LyingExchange(pki)
         exchange.add(DNA_0, [maker.make() for _ in range(3)], clock.value_ms)
-        self.made_at_ms = exchange.made_at_ms = pki.now_ms + 60 * MINUTE_MS
+        self.made_at_ms = exchange.made_at_ms = pki.now_ms + 20 * MINUTE_MS
         self.bundle = exchange.write(folder / "old.bundle")
 
     def next(self, *, issued: int, version: int = 2, **changed: Any) -> Path:
@@ -126,9 +126,27 @@ def test_a_directory_that_is_not_governance_s_or_not_of_this_exchange_is_refused
     world.bundle.with_name("no.json").write_bytes(b"{}")
     with pytest.raises(DirectoryInvalid, match="that was brought does not count"):
         world.verified(directory=world.bundle.with_name("no.json"))
+    with pytest.raises(DirectoryInvalid, match="issued more than an hour after now"):
+        world.verified(directory=world.next(issued=60 * MINUTE_MS))
     # Governance signs one document of each version.
     other = world.next(issued=0, version=1)
     assert codes(world.verified(directory=other)) == ["DIRECTORY_INVALID"]
+
+
+def test_a_bundle_is_not_older_than_its_directory(world: World) -> None:
+    pki = world.pki
+    for ahead, expected in ((59, []), (61, ["DIRECTORY_INVALID"])):
+        made_at_ms = pki.now_ms - ahead * MINUTE_MS
+        exchange = LyingExchange(pki)
+        exchange.add(DNA_0, [RecordMaker(pki, ManualClock(made_at_ms)).make()], made_at_ms)
+        exchange.made_at_ms = made_at_ms
+        path = exchange.write(world.folder / f"{ahead}.bundle")
+        roots = (pki.folder.trust / "governance.pem",)
+        if expected:
+            with pytest.raises(DirectoryInvalid, match="issued more than an hour"):
+                verify_bundle(path, roots, lambda _: None)
+        else:
+            assert "DIRECTORY_INVALID" not in codes(verify_bundle(path, roots, lambda _: None))
 
 
 def test_a_certificate_of_the_exchange_that_was_retired_signs_no_later_bundle(world: World) -> None:

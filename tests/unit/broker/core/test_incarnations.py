@@ -10,7 +10,7 @@ import pytest
 from broker.cli.hideable import first_lines
 from broker.core.audit.findings import Severity
 from broker.core.bundle import PartitionStart, ProvedBeginning
-from broker.core.errors import DirectoryInvalid
+from broker.core.errors import CheckpointInvalid, DirectoryInvalid
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint, Standing
 from broker.core.streams import StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
@@ -276,3 +276,11 @@ def test_a_log_begins_with_what_survived_every_loss_of_its_formers() -> None:
     assert sizes(step("a", "b", 9, 4), step("b", "c", 8)) == []
     assert sizes(step("a", "b", 9), step("b", "c", 8, 4)) == [4]
     assert sizes() == sizes(step("c", "d", 9, 4)) == []
+    declared = Incarnations([step("a", "b", 9, 4), step("b", "c", 8, 6)])
+    assert list(declared.formers(DNA_0, "c")) == [("b", 6), ("a", 4)]
+    head = signed(9, "c").checkpoint
+    for checkpoint in (signed(12, "c"), signed(6, "b"), signed(4, "a")):
+        declared.check_of_log(checkpoint.checkpoint, head)
+    for checkpoint in (signed(7, "b"), signed(5, "a"), signed(1, "d"), signed(1, "")):
+        with pytest.raises(CheckpointInvalid):
+            declared.check_of_log(checkpoint.checkpoint, head)

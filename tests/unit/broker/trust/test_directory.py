@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, pae
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.inforce import MOST_AHEAD_MS
 from broker.core.policy import RetiredCertificate, corrects_of_others
 from broker.core.tree.checkpoint import VerifierKey
 from broker.core.tree.cosignature import WitnessKey
@@ -456,6 +457,21 @@ def test_a_directory_is_in_force_until_the_moment_of_its_expiry(pki: SamplePki) 
         pinned.current()
     assert caught.value.details == {"version": str(pki.directory.version)}
     assert pinned.latest == pki.directory
+
+
+def test_a_directory_of_the_future_does_not_come_into_force(pki: SamplePki) -> None:
+    clock = ManualClock(pki.now_ms)
+    near, far = (
+        pki.sign(replace(pki.directory, version=2, issued_at_ms=pki.now_ms + MOST_AHEAD_MS + more)) for more in (0, 1)
+    )
+    pinned = PinnedDirectory(pki.directory.document, pki.governance, clock)
+    with pytest.raises(DirectoryInvalid, match="issued more than an hour after now"):
+        pinned.offer(far)
+    with pytest.raises(DirectoryInvalid, match="issued more than an hour after now"):
+        PinnedDirectory(far, pki.governance, clock)
+    assert pinned.current().version == 1
+    # Clocks differ.
+    assert pinned.offer(near)
 
 
 @pytest.fixture

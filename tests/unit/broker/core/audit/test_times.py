@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from broker.core.audit.times import BACKDATED_MS, CLOCKS_MS, SECOND_MS, Stamp, T
 from broker.core.audit.witnesses import CosignedPartition
 from broker.core.bundle import BundleLeaf, PartitionLeaves, PartitionStart, TimestampedCheckpoint
 from broker.core.errors import TimestampInvalid
+from broker.core.incarnations import NONE_DECLARED, Incarnation, Incarnations, SignedCheckpoint
 from broker.core.streams import Position, StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
 from tests.support.trees import GrownTree
@@ -96,6 +98,30 @@ def test_a_record_that_was_accepted_after_a_tree_with_it_existed_is_a_contradict
     assert found(NOON + CLOCKS_MS) == []
     late = found(NOON + CLOCKS_MS + 1)
     assert late == [(Severity.ERROR, "TIME_CONTRADICTED", facts(2, 0).record_id)]
+
+
+def test_what_was_stamped_of_a_former_log_counts_as_far_as_it_survives() -> None:
+    former, last = "case-exchange.example/dna/0/former", SignedCheckpoint(b"", Checkpoint(ORIGIN, 9, bytes(32)))
+    carried = SignedCheckpoint(b"", Checkpoint(ORIGIN, 5, TREE.roots[5]))
+    declared = Incarnations([Incarnation(DNA_0, "former", "log", last, carried, "a test", 1, restored=True)])
+    other = GrownTree(b"other %d" % number for number in range(8))
+
+    def judged(size: int, of: Incarnations = declared, tree: GrownTree = TREE, origin: str = former) -> Auditing:
+        one = stamp(size, NOON)
+        return Auditing(TimesAudit(check, declared=of), replace(one, text=text(size, tree, origin)))
+
+    for size in (3, 5):
+        assert judged(size).found == []
+        assert [(one.size, one.at_ms) for one in judged(size).report().proven] == [(size, NOON)]
+    late = judged(3).records(facts(2, NOON + CLOCKS_MS + 1))
+    assert late == [(Severity.ERROR, "TIME_CONTRADICTED", facts(2, 0).record_id)]
+    # Beyond what survives, undeclared, or of a third log, it says nothing.
+    unproved = [(Severity.WARNING, "TIMESTAMP_UNPROVED")]
+    assert judged(6).found == judged(3, NONE_DECLARED).found == unproved
+    assert judged(3, origin="case-exchange.example/dna/0/third").found == unproved
+    assert judged(3, origin="case-exchange.example/dna/1/former").found == unproved
+    # What survives is the beginning of this log, or there were two histories.
+    assert judged(3, tree=other).found == [(Severity.ERROR, "PROOF_INVALID")]
 
 
 def test_a_record_that_was_accepted_long_before_a_stamped_tree_without_it_was_backdated() -> None:

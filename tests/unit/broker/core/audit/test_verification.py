@@ -24,6 +24,7 @@ from broker.core.bundle import (
 )
 from broker.core.envelope import DIRECTORY_TYPE, Signature
 from broker.core.errors import BundleInvalid, DirectoryInvalid
+from broker.core.inforce import MOST_AHEAD_MS
 from broker.core.streams import Position, StreamPartition
 from broker.trust.directory import open_directory
 from broker.trust.directory_payload import directory_payload
@@ -108,11 +109,24 @@ def test_a_directory_counts_if_governance_signed_it_and_it_is_newer_and_later(
 ) -> None:
     first, second, third = (document(pki, number, 1000 * number) for number in (1, 2, 3))
     wrong = [DirectoryDocument(b"{}", 1), document(pki, 2, 2500), document(pki, 1, 2600), document(pki, 4, 1999)]
-    kept, findings = sift_directories([wrong[0], first, second, *wrong[1:], third], read)
+    kept, findings = sift_directories([wrong[0], first, second, *wrong[1:], third], read, pki.now_ms)
     assert kept == (first, second, third)
     assert [finding.code for finding in findings] == ["DIRECTORY_INVALID"] * 4
     # In force from the same moment is later enough: the audit stream's times are whole milliseconds.
-    assert sift_directories([first, document(pki, 2, 1000)], read)[1] == ()
+    assert sift_directories([first, document(pki, 2, 1000)], read, pki.now_ms)[1] == ()
+
+
+def test_a_directory_that_was_issued_after_the_bundle_was_made_is_passed_over(
+    pki: SamplePki, read: Callable[[bytes], Directory]
+) -> None:
+    first, second = document(pki, 1, 1000), document(pki, 2, 2000)
+    later = replace(pki.directory, version=3, issued_at_ms=pki.now_ms + MOST_AHEAD_MS + 1)
+    found = [first, DirectoryDocument(pki.sign(later), 1500), second]
+    kept, findings = sift_directories(found, read, pki.now_ms)
+    assert kept == (first, second)
+    assert [finding.code for finding in findings] == ["DIRECTORY_INVALID"]
+    assert "issued more than an hour after" in findings[0].message
+    assert sift_directories([first, found[1]], read, pki.now_ms + 1)[1] == ()
 
 
 def test_a_directory_that_takes_a_key_statement_back_is_named_and_counts(
@@ -140,7 +154,7 @@ def test_a_directory_that_takes_a_key_statement_back_is_named_and_counts(
 def test_where_no_directory_counts_nothing_can_be_checked(read: Callable[[bytes], Directory]) -> None:
     # The first says why.
     with pytest.raises(DirectoryInvalid, match="DSSE"):
-        sift_directories([DirectoryDocument(b"{}", 1), DirectoryDocument(b"", 2)], read)
+        sift_directories([DirectoryDocument(b"{}", 1), DirectoryDocument(b"", 2)], read, 0)
 
 
 # --- (3) to (5) ---

@@ -5,6 +5,7 @@ import pytest
 from broker.core.audit.findings import BatchReport, EntryFacts, Severity
 from broker.core.audit.witnesses import STALE_MS, WitnessAudit, WitnessPolicyInUse
 from broker.core.bundle import BundleLeaf, CosignedCheckpoint, PartitionLeaves, PartitionStart
+from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
 from broker.core.streams import Position, StreamPartition
 from broker.core.tree.checkpoint import marshal_note, parse_note
 from broker.core.tree.cosignature import with_cosignatures
@@ -84,6 +85,24 @@ def test_a_checkpoint_of_another_log_or_without_the_log_s_line_does_not_count() 
     assert codes(audit(), start(cosigned(OTHER, 9, A, B))) == ["CHECKPOINT_INVALID"]
     assert codes(audit(), start(strangers)) == ["CHECKPOINT_INVALID"]
     assert codes(audit(), start(b"no note\n")) == ["CHECKPOINT_INVALID"]
+
+
+def test_what_witnesses_have_cosigned_of_a_former_log_counts_as_far_as_it_survives() -> None:
+    carried, last = (SignedCheckpoint.read(OTHER.note(size)) for size in (7, 12))
+    declared = Incarnations([Incarnation(CASES_0, "another-log", "a-log", last, carried, "a test", 1, restored=True)])
+    using = WitnessPolicyInUse(POLICY, witness_checks(POLICY), brought=True)
+
+    def judged(log: SampleLog, size: int) -> tuple[list[str], list[int]]:
+        made = WitnessAudit(using, LOG.verifiers, declared=declared)
+        found = codes(made, start(cosigned(log, size, A, B), TREE.consistency(size, 9)))
+        return found, [one.size for one in made.report().cosigned]
+
+    for size in (3, 7):
+        assert judged(OTHER, size) == ([], [size])
+    assert judged(OTHER, 8) == (["CHECKPOINT_INVALID"], [])
+    assert judged(SampleLog(TREE, origin="case-exchange.example/cases/0/third"), 3) == (["CHECKPOINT_INVALID"], [])
+    # What survives is the beginning of this log, or there were two histories.
+    assert judged(SampleLog(FORK, origin=OTHER.origin), 7) == (["PROOF_INVALID"], [])
 
 
 def test_a_forged_line_of_a_known_witness_is_wrong_though_enough_others_have_signed() -> None:

@@ -46,8 +46,9 @@ class SignedCheckpoint(NamedTuple):
 class Incarnation(NamedTuple):
     """A declaration: in this partition, the log ``log_id`` took the place of ``former_log_id``.
 
-    ``last`` is the former log's largest known checkpoint, and ``carried`` its checkpoint with which the new tree begins
-    (None: nothing is known to survive). ``declared_at_ms``: milliseconds since the Unix epoch, UTC. ``restored``: the
+    ``last`` is the former log's largest known checkpoint, and ``carried`` the checkpoint with which the new tree begins
+    (None: nothing is known to survive): one of the former log, or if an older copy was restored, of one before it, as
+    far as the former one began with it. ``declared_at_ms``: milliseconds since the Unix epoch, UTC. ``restored``: the
     new log goes on from a copy of the former one. If not, it was made anew, and the former one must not be used again.
     """
 
@@ -139,7 +140,7 @@ class Incarnations:
         That is what survived each step, unless a later step kept less.
         """
         found: list[Checkpoint] = []
-        for step, survives in self._back(partition, log_id):
+        for step, survives in self.back(partition, log_id):
             if step.carried is not None and step.survives == survives:
                 found.append(step.carried.checkpoint)
         return found
@@ -163,9 +164,9 @@ class Incarnations:
 
     def formers(self, partition: StreamPartition, log_id: str) -> Iterator[tuple[str, int]]:
         """The logs before this one of which something survives in it, the latest first, and how many leaves."""
-        return ((step.former_log_id, survives) for step, survives in self._back(partition, log_id))
+        return ((step.former_log_id, survives) for step, survives in self.back(partition, log_id))
 
-    def _back(self, partition: StreamPartition, log_id: str) -> Iterator[tuple[Incarnation, int]]:
+    def back(self, partition: StreamPartition, log_id: str) -> Iterator[tuple[Incarnation, int]]:
         """The steps to this log, the latest first, and how many leaves survived each and those after it."""
         survives, seen = MAX_SIZE, {log_id}
         while (step := self.begun(partition, log_id)) is not None and step.former_log_id not in seen:
@@ -190,7 +191,11 @@ class Incarnations:
 
     def onward(self, partition: StreamPartition, former: str) -> Passage | None:
         """The way from a log to the newest that is declared to have taken its place. None: there is none."""
-        return _passage(self._steps(partition, former, None))
+        return _passage(self.way(partition, former))
+
+    def way(self, partition: StreamPartition, former: str) -> list[Incarnation]:
+        """The declarations from a log to the newest that is declared to have taken its place, in this order."""
+        return self._steps(partition, former, None)
 
     def covers(self, note: bytes, trust_domain: str) -> bool:
         """Whether a checkpoint that a log did not continue is of one whose place another took, and not beyond its end.

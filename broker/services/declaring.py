@@ -15,10 +15,14 @@ from broker.core.tree.origin import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import TypeAlias
 
     from broker.core.incarnations import Incarnations
     from broker.core.streams import StreamPartition
     from broker.ports import CheckpointStore
+
+    _Notes: TypeAlias = Mapping[StreamPartition, dict[str, list[SignedCheckpoint]]]
+    """Signed checkpoints of each partition, by the log that they are of."""
 
 
 class Declaring(NamedTuple):
@@ -38,14 +42,15 @@ class Declaring(NamedTuple):
     async def declarations(self, seen: Iterable[SignedCheckpoint], *, restored: bool = False) -> list[Incarnation]:
         """The declarations for what is missing, in the order of the partitions. None: nothing is.
 
-        If the log was restored from an old copy, every partition gets one: they all go on as the new log. ``restored``:
-        it was, also if nothing is known to be missing.
+        If the log was restored from an old copy, every partition gets one: they all go on as the new log. The copy may
+        be older than the one from which an incarnation went on that is lost now. ``restored``: the log was restored,
+        also if nothing is known to be missing.
 
         Raises:
             SetupInvalid: what must be known for a declaration is not.
             LogUnavailable
         """
-        by_log: dict[StreamPartition, dict[str, list[SignedCheckpoint]]] = {each: {} for each in self.log_ids}
+        by_log: _Notes = {each: {} for each in self.log_ids}
         for partition in self.log_ids:
             head = await self.store.head(partition)
             for signed in [] if head is None else [SignedCheckpoint.read(head.note)]:
@@ -54,26 +59,47 @@ class Declaring(NamedTuple):
             _note(by_log, signed, self.trust_domain)
         # One with no record in any partition has lost nothing. Otherwise its empty partitions have another log, too.
         held = {log_id for logs in by_log.values() for log_id, notes in logs.items() if any(map(_size, notes))}
+        current = await self._current(by_log)
         made_anew = [
             declaration
             for partition, logs in by_log.items()
             for log_id, notes in logs.items()
-            if log_id != self.log_ids[partition] and log_id in held
+            if log_id not in {self.log_ids[partition], current[partition]} and log_id in held
             for declaration in await self._of_former(partition, log_id, notes)
         ]
         if made_anew:
             return made_anew
         found = {
-            partition: await self._restored(partition, logs.get(self.log_ids[partition], []))
-            for partition, logs in by_log.items()
+            partition: await self._restored(partition, current[partition], logs) for partition, logs in by_log.items()
         }
-        if not restored and not any(missing for missing, _ in found.values()):
+        older = current != self.log_ids
+        if not restored and not older and not any(missing for missing, _ in found.values()):
             return []
-        lacking = [str(partition) for partition, (_, declaration) in found.items() if declaration is None]
+        lacking = [partition for partition, (_, declaration) in found.items() if declaration is None]
         if lacking:
-            message = f"nothing signed is known of {lacking[0]}: restore checkpoints.db together with log.db"
-            raise SetupInvalid(message)
+            raise SetupInvalid(_nothing_known(lacking[0], current[lacking[0]], older=older))
         return [declaration for _, declaration in found.values() if declaration is not None]
+
+    async def _current(self, by_log: _Notes) -> Mapping[StreamPartition, str]:
+        """The newest log of each partition that is declared and that anybody has seen. That is lost, not the copy's.
+
+        Raises:
+            SetupInvalid: this copy is too old for what is declared, and nobody brought a checkpoint of that.
+        """
+        newest = {each: self.declared.restored_as(each, log_id) for each, log_id in self.log_ids.items()}
+        if newest == self.log_ids or any(newest[each] in logs for each, logs in by_log.items()):
+            return newest
+        for partition, log_id in self.log_ids.items():
+            way = self.declared.way(partition, log_id)
+            if way and way[-1].carried is not None and not await self._continues(way[-1].carried):
+                message = (
+                    f"this copy is older than the one from which the log {newest[partition]} was declared to go on. If "
+                    "a broker ran as that log, give a checkpoint of it that an agency saw: --seen. If none ever did, "
+                    "have governance take its entries out of the directory first"
+                )
+                raise SetupInvalid(message)
+        # Nothing was signed as the declared log.
+        return self.log_ids
 
     async def _of_former(
         self, partition: StreamPartition, log_id: str, notes: list[SignedCheckpoint]
@@ -92,16 +118,24 @@ class Declaring(NamedTuple):
         return [before._replace(last=last, reason=self.reason)]
 
     async def _restored(
-        self, partition: StreamPartition, notes: list[SignedCheckpoint]
+        self, partition: StreamPartition, log_id: str, logs: Mapping[str, list[SignedCheckpoint]]
     ) -> tuple[bool, Incarnation | None]:
-        """Whether something of this log is missing in it, and the declaration with what survives."""
-        lost = [each for each in notes if not await self._continues(each)]
-        kept = [each for each in notes if each not in lost and all(_size(each) < _size(other) for other in lost)]
+        """Whether something of a log is missing, and the declaration with what survives. ``logs``: what is known."""
+        notes = logs.get(log_id, [])
         if not notes:
             return False, None
+        lost = [each for each in notes if not await self._continues(each)]
+        # A copy from before an earlier incarnation has what that one began with, or a part of it.
+        before = [
+            each
+            for step, survives in self.declared.back(partition, log_id)
+            for each in (*logs.get(step.former_log_id, ()), *([] if step.carried is None else [step.carried]))
+            if _size(each) <= survives and await self._continues(each)
+        ]
+        kept = [each for each in notes if each not in lost] + before
+        kept = [each for each in kept if all(_size(each) < _size(other) for other in lost)]
         last = max(lost or notes, key=_size)
         carried = max(kept, key=_size) if kept else None
-        log_id = self.log_ids[partition]
         return bool(lost), Incarnation(
             partition, log_id, self.new_log_id, last, carried, self.reason, self.now_ms, restored=True
         )
@@ -116,9 +150,16 @@ class Declaring(NamedTuple):
         return tree.root() == signed.checkpoint.root
 
 
-def _note(
-    by_log: Mapping[StreamPartition, dict[str, list[SignedCheckpoint]]], signed: SignedCheckpoint, trust_domain: str
-) -> None:
+def _nothing_known(partition: StreamPartition, log_id: str, *, older: bool) -> str:
+    if older:
+        return (
+            f"nothing signed is known of {partition} of the log {log_id}, whose place an older copy takes: give the "
+            "checkpoints that an agency saw: --seen (`case-exchange receipts checkpoints`)"
+        )
+    return f"nothing signed is known of {partition}: restore checkpoints.db together with log.db"
+
+
+def _note(by_log: _Notes, signed: SignedCheckpoint, trust_domain: str) -> None:
     partition, log_id = origin_of(signed.checkpoint, trust_domain)
     if partition in by_log:
         by_log[partition].setdefault(log_id, []).append(signed)

@@ -47,11 +47,12 @@ async def begin_declared(log: _ContinuedLog, store: CheckpointStore, declared: I
         LogUnavailable, LogFull
     """
     partitions = every_partition(log.partitions)
-    steps = [declared.next(each, log.log_id(each.stream)) for each in partitions]
-    found = [step for step in steps if step is not None]
+    # An old copy may be of a log whose place several took, one after the other. It goes on as the newest.
+    ways = [way for each in partitions if (way := declared.way(each, log.log_id(each.stream)))]
+    found = [way[-1] for way in ways]
     if not found:
         return
-    if not all(step.restored for step in found):
+    if not all(step.restored for way in ways for step in way):
         message = "the directory declares that a log that was made anew took the place of this one"
         raise LogRolledBack(message)
     new = {step.log_id for step in found}
@@ -110,7 +111,10 @@ async def _check_survives(store: CheckpointStore, step: Incarnation) -> None:
         step.carried is None or (await _tree(store, step.partition, size)).root() == step.carried.checkpoint.root
     ):
         return
-    message = f"the declared incarnation is not of this copy of the log: {step.partition}:{size} does not survive in it"
+    message = (
+        f"the declared incarnation is not of this copy of the log: {step.partition}:{size} does not survive in it. If "
+        "this is the newest copy, another incarnation must be declared"
+    )
     raise LogRolledBack(message, partition=str(step.partition), size=str(size))
 
 

@@ -31,8 +31,8 @@ LOG_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The id of a log: that of a Kafka topic, or hexadecimal digits."""
 
 
-def read_incarnations(value: Any, trust_domain: str) -> tuple[Incarnation, ...]:
-    """Read the list.
+def read_incarnations(value: Any, trust_domain: str, known: Sequence[Incarnation] = ()) -> tuple[Incarnation, ...]:
+    """Read the list. ``known`` are declared already: those of the same former log of a partition are replaced.
 
     Raises:
         DirectoryInvalid: an entry is malformed, or contradicts itself or another one.
@@ -44,8 +44,9 @@ def read_incarnations(value: Any, trust_domain: str) -> tuple[Incarnation, ...]:
     for names in (former, new):
         if len(names) != len(found):
             refuse(f"{INCARNATIONS} names a log of a partition twice, as former or as new")
-    declared = Incarnations(found)
+    declared = Incarnations((*(each for each in known if each[:2] not in set(former)), *found))
     for each in found:
+        _check_carried(each, declared, trust_domain)
         # A chain that comes back to its beginning has no end.
         if declared.between(each.partition, each.log_id, each.former_log_id) is not None:
             refuse(f"{INCARNATIONS} declares a log of {each.partition} that takes its own place")
@@ -90,7 +91,7 @@ def with_incarnations(directory: Directory, text: bytes, now_ms: int) -> Directo
     """
     with strictly():
         fields = read_keys(parse_json(text), frozenset({INCARNATIONS}), "the file of incarnations")
-        added = read_incarnations(fields[INCARNATIONS], directory.trust_domain)
+        added = read_incarnations(fields[INCARNATIONS], directory.trust_domain, directory.incarnations)
     former = {each[:2] for each in added}
     kept = [each for each in directory.incarnations if each[:2] not in former]
     issued_at_ms = max(directory.issued_at_ms, now_ms)
@@ -130,20 +131,30 @@ def _read(value: Any, where: str, trust_domain: str) -> Incarnation:
     restored = fields.get(_RESTORED, False)
     if not isinstance(restored, bool) or (carried is not None and not restored):
         refuse(f"{where}.{_RESTORED} is not true or false, or something survives in a log that was not restored")
-    if carried is not None:
-        _check_carried(carried, last, where)
     reason = read_text(fields["reason"], lambda text: 0 < len(text) <= _MAX_REASON and text.isprintable(), where)
     at_ms = read_time(fields["declared_at"], where)
     return Incarnation(partition, former, log_id, last, carried, reason, at_ms, restored)
 
 
-def _check_carried(carried: SignedCheckpoint, last: SignedCheckpoint, where: str) -> None:
-    if carried.checkpoint.origin != last.checkpoint.origin:
-        refuse(f"{where}: what survives is of another log than the last checkpoint")
-    if carried.checkpoint.size > last.checkpoint.size:
-        refuse(f"{where}: what survives is larger than the last checkpoint")
-    if carried.checkpoint.size == last.checkpoint.size and carried.checkpoint.root != last.checkpoint.root:
-        refuse(f"{where}: what survives is not the tree of the last checkpoint, and has its size")
+def _check_carried(declaration: Incarnation, declared: Incarnations, trust_domain: str) -> None:
+    """What survives is of the former log, or of one before it and survived in the former one, too."""
+    if declaration.carried is None:
+        return
+    partition, carried, last = declaration.partition, declaration.carried.checkpoint, declaration.last.checkpoint
+    what = f"the incarnation of {partition}: what survives"
+    if carried.size > last.size:
+        refuse(f"{what} is larger than the last checkpoint")
+    if carried.size == last.size and carried.root != last.root:
+        refuse(f"{what} is not the tree of the last checkpoint, and has its size")
+    if carried.origin == last.origin:
+        return
+    try:
+        log_id = incarnation_of(carried.origin, trust_domain, partition)
+    except CheckpointInvalid as error:
+        message = f"{what}: {error.message}"
+        raise DirectoryInvalid(message) from error
+    if carried.size > dict(declared.formers(partition, declaration.former_log_id)).get(log_id, 0):
+        refuse(f"{what} is of another log than the last checkpoint, and did not survive in that one")
 
 
 def read_partition(value: Any, where: str) -> StreamPartition:

@@ -15,10 +15,14 @@ from adapters.edge.edge import open_edge
 from adapters.edge.included import ASKED_AFTER_MS, IncludedRecords
 from adapters.edge.restoring import spool_missing
 from adapters.gateway.outbound import Outbound
+from broker.bootstrap.declaring import prepare_declarations
 from broker.bootstrap.verify import verify_bundle
+from broker.cli.incarnation import incarnation
 from broker.client.auditor import Auditor
+from broker.config.broker import BrokerConfig
+from broker.config.loader import load
 from broker.core.bundle import PartitionStart
-from broker.core.errors import LogRolledBack
+from broker.core.errors import LogRolledBack, SetupInvalid
 from broker.core.incarnations import SignedCheckpoint
 from broker.core.streams import AUDIT, partition_of
 from broker.trust.directory import open_directory
@@ -26,10 +30,12 @@ from broker.trust.system import SystemClock
 from deploy.kafka.ports import free_ports
 from tests.integration.test_edge import INPUT
 from tests.integration.test_proof import proved
-from tests.integration.test_rolled_back_log import Copies, present
+from tests.integration.test_rolled_back_log import Copies, present, seen_by
+from tests.support.exchange import broker_tables
 from tests.support.gateways import CASES, SAMPLES, police_profile
-from tests.support.incarnations import invoked
+from tests.support.incarnations import invoked, signed
 from tests.support.pki import ManualClock, SamplePki
+from tests.support.process import write_toml
 from tests.support.records import CASE, CODEC
 from tests.support.replays import covered, replayed
 from tests.support.witnessing import ALPHA, QUICK, cosigned_sizes, everything, govern, until, witnessing
@@ -202,6 +208,79 @@ async def test_a_declaration_is_for_one_copy_and_one_loss(loss: Loss) -> None:
     with pytest.raises(LogRolledBack, match="not of this copy"):
         async with loss.copies.exchange():
             pass
+
+
+async def grow(exchange: Exchange, folder: Path) -> None:
+    """A record more, and the police see it. Nothing alarms them."""
+    await publish_something(exchange)
+    await covered(exchange)
+    profile, _ = police_profile(exchange, folder)
+    async with open_edge(profile) as edge:
+        with capture_logs() as lines:
+            await present(edge)
+        assert alarms(lines) == []
+
+
+@pytest.fixture
+async def lost_twice(pki: SamplePki, tmp_path: Path) -> Loss:
+    """After a first loss was declared, the log is lost again. Only a copy from before the first one's is left."""
+    copies = Copies(pki, tmp_path)
+    async with copies.exchange() as exchange:
+        kept = await sent(exchange, tmp_path, FIRST)
+    copies.take("oldest")
+    async with copies.exchange() as exchange:
+        lost = await sent(exchange, tmp_path, SECOND)
+    copies.take("old")
+    async with copies.exchange() as exchange:
+        await grow(exchange, tmp_path)
+    copies.restore("old")
+    await copies.declare(*seen_by(tmp_path))
+    async with copies.exchange() as exchange:
+        log_id = exchange.broker.log.log_id(AUDIT)
+        await grow(exchange, tmp_path)
+    copies.restore("oldest")
+    return Loss(pki, copies, tmp_path, log_id, kept + lost, lost)
+
+
+async def test_a_second_loss_is_restored_from_a_backup_that_is_older_than_the_first_one(
+    lost_twice: Loss, tmp_path: Path
+) -> None:
+    copies, pki = lost_twice.copies, lost_twice.pki
+    with pytest.raises(LogRolledBack, match="not of this copy"):
+        async with copies.exchange():
+            pass
+    # What to do is said in plain words.
+    config = write_toml(tmp_path / "operator.toml", broker_tables(pki, copies.log))
+    asked = ["--config", config, "--reason", "another disk", "--out", tmp_path / "second.json"]
+    with pytest.raises(SetupInvalid, match="give a checkpoint of it that an agency saw: --seen"):
+        await prepare_declarations(load(BrokerConfig, config), [], "another disk")
+    seen = tmp_path / "seen-again"
+    await invoked(receipts, "checkpoints", "--profile", tmp_path / "police.toml", "--out", seen)
+    assert "are missing" in await invoked(incarnation, *asked, "--seen", seen)
+    await signed(pki, tmp_path, tmp_path / "second.json")
+    async with copies.exchange() as exchange:
+        assert exchange.broker.log.log_id(AUDIT) != lost_twice.log_id
+        profile, routes = police_profile(exchange, tmp_path)
+        async with open_edge(profile) as edge:
+            with capture_logs() as lines:
+                await present(edge)
+                await asking(edge).look()
+            assert alarms(lines) == []
+            # What the first loss left is gone with the second one.
+            assert await spool_missing(edge) == lost_twice.lost
+            await Outbound(edge, profile.gateway, routes, Limits()).publish_spooled()
+            await covered(exchange)
+            with capture_logs() as lines:
+                await present(edge)
+            assert alarms(lines) == []
+        receipts_file = tmp_path / "police.receipts"
+        await invoked(receipts, "export", "--profile", tmp_path / "police.toml", "--out", receipts_file)
+        bundle = await replayed(exchange, tmp_path / "audit.bundle")
+        report = verify_bundle(bundle.path, (bundle.root,), lambda _: None, receipts=[receipts_file], since=[seen])
+        assert (report.clean, report.findings) == (True, ())
+        # What was published again has a new receipt, too.
+        assert (report.brought.kept, report.brought.again) == (lost_twice.records, lost_twice.lost)
+        assert report.brought.closed > 0
 
 
 async def test_a_log_that_was_made_anew_and_that_nobody_declares_is_named_by_all(loss: Loss) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
 from broker.core.streams import StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
 from broker.core.tree.origin import checkpoint_origin
-from broker.trust.directory_incarnations import check_incarnations
+from broker.trust.directory_incarnations import check_incarnations, incarnation_fields, with_incarnations
 from broker.trust.directory_payload import directory_payload, parse_payload
 from tests.support.bundles import LOG_ID, LyingExchange, manifest
 from tests.support.pki import ManualClock, SamplePki
@@ -115,6 +116,21 @@ def declaring(pki: SamplePki, *declared: Incarnation) -> Directory:
 def test_declarations_are_read_as_they_were_written(pki: SamplePki) -> None:
     directory = declaring(pki, step("a", "b", 9, 6), step("b", "c", 8))
     assert parse_payload(directory_payload(directory), b"").incarnations == directory.incarnations
+
+
+def test_what_survives_may_be_of_a_log_before_the_former_one(pki: SamplePki) -> None:
+    first = step("a", "b", 9, 6)
+    later = step("b", "c", 12, 4)._replace(carried=signed(4, "a"))
+    directory = declaring(pki, first, later)
+    assert parse_payload(directory_payload(directory), b"").incarnations == (first, later)
+    # The file of the operator has only the later one.
+    entry = json.dumps({"incarnations": [incarnation_fields(later)]}).encode()
+    assert with_incarnations(declaring(pki, first), entry, pki.now_ms).incarnations == (first, later)
+    with pytest.raises(DirectoryInvalid, match="did not survive in that one"):
+        with_incarnations(pki.directory, entry, pki.now_ms)
+    for wrong in (signed(7, "a"), signed(4, "x"), signed(4, "c")):
+        with pytest.raises(DirectoryInvalid, match="did not survive in that one"):
+            parse_payload(directory_payload(declaring(pki, first, later._replace(carried=wrong))), b"")
 
 
 @pytest.mark.parametrize(

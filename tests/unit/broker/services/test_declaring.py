@@ -115,6 +115,54 @@ async def test_a_larger_loss_than_was_declared_is_declared_again(stored: Stored)
     assert again == before._replace(last=signed(9))
 
 
+FIRST = (
+    Incarnation(DNA_0, "a", "b", signed(7), signed(5), "a disk was lost", 1, restored=True),
+    Incarnation(
+        DNA_1, "a", "b", signed(0, partition=DNA_1), signed(0, partition=DNA_1), "a disk was lost", 1, restored=True
+    ),
+)
+EMPTY = signed(0, log_id="b", partition=DNA_1)
+
+
+async def test_a_copy_from_before_an_earlier_incarnation_goes_on_from_what_both_had(stored: Stored) -> None:
+    await stored.holds(3)
+    of_second = signed(9, log_id="b", branch=b"other", same=5)
+    first, second = await stored.declared(of_second, EMPTY, before=FIRST)
+    assert (first.former_log_id, first.log_id, first.last, first.carried) == ("b", "new", of_second, signed(3))
+    assert first.restored
+    assert (second.former_log_id, second.last) == ("b", EMPTY)
+    assert Incarnations((*FIRST, first, second)).way(DNA_0, "a")[-1] == first
+
+
+async def test_a_copy_with_records_that_the_earlier_incarnation_lost_goes_on_from_what_that_one_began_with(
+    stored: Stored,
+) -> None:
+    await stored.holds(6)
+    of_second = signed(9, log_id="b", branch=b"other", same=5)
+    first, _ = await stored.declared(of_second, EMPTY, before=FIRST)
+    assert (first.former_log_id, first.last, first.carried) == ("b", of_second, signed(5))
+
+
+async def test_a_copy_of_which_nothing_is_in_the_earlier_incarnation_carries_nothing(stored: Stored) -> None:
+    await stored.holds(6, branch=b"third")
+    first, _ = await stored.declared(signed(9, log_id="b"), EMPTY, before=FIRST)
+    assert (first.former_log_id, first.carried) == ("b", None)
+
+
+async def test_a_second_loss_is_not_declared_without_a_checkpoint_of_what_is_lost(stored: Stored) -> None:
+    await stored.holds(3)
+    with pytest.raises(SetupInvalid, match="older than the one from which the log b"):
+        await stored.declared(before=FIRST)
+    with pytest.raises(SetupInvalid, match="dna/1 of the log b, whose place an older copy takes"):
+        await stored.declared(signed(9, log_id="b"), before=FIRST)
+
+
+async def test_what_was_declared_and_never_begun_can_be_declared_again(stored: Stored) -> None:
+    await stored.holds(5)
+    first, _ = await stored.declared(signed(8), before=FIRST)
+    assert (first.former_log_id, first.log_id, first.last, first.carried) == ("a", "new", signed(8), signed(5))
+
+
 async def test_what_nobody_signed_cannot_be_declared(stored: Stored) -> None:
     with pytest.raises(SetupInvalid, match=r"checkpoints\.db"):
         await stored.declared(signed(7))

@@ -12,7 +12,7 @@ from broker.cli.proofreport import proof_limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.audit.brought import BroughtReport
+    from broker.core.audit.broughtreceipts import BroughtReport
     from broker.core.audit.received import ReceivedReport
     from broker.core.audit.report import AuditReport
 

@@ -196,6 +196,10 @@ def test_directory_show_and_sign(pki: SamplePki, tmp_path: Path) -> None:
     run(*sign, "--previous", pki.folder.directory, expect=0)
     assert open_directory(out.read_bytes(), pki.governance).agencies == pki.directory.agencies
     run("directory", "show", out, "--root", root, expect=0)
+    (tmp_path / "payload.json").write_text(
+        json.dumps(payload | {"issued_at": "2098-01-01T00:00:00Z", "expires_at": "2099-01-01T00:00:00Z"})
+    )
+    assert "issued more than an hour after now" in run(*sign, expect=2).stderr
     payload["agencies"]["shanxi-police"]["publish"]["Gossip"] = {}
     (tmp_path / "payload.json").write_text(json.dumps(payload))
     assert "DIRECTORY_INVALID" in run(*sign, expect=2).stderr

@@ -16,7 +16,7 @@ from broker.bootstrap.reportfacts import (
 from broker.cli.report.page import page
 from broker.cli.report.view import View
 from broker.cli.report.words import Words
-from broker.core.audit.brought import BroughtReport
+from broker.core.audit.broughtreceipts import BroughtReport
 from broker.core.audit.findings import (
     Compared,
     Finding,

@@ -8,7 +8,6 @@ LOG_FORKED, LOG_ROLLED_BACK, LOG_CHANGED. A proof of one record shows one partit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.audit.broughtreceipts import UNCOVERED_AT_MOST_MS, ReceiptsJudge
@@ -18,7 +17,7 @@ from broker.core.incarnations import NONE_DECLARED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from broker.core.audit.broughtreceipts import ReceiptBook
+    from broker.core.audit.broughtreceipts import BroughtReport, ReceiptBook, ShownPartition
     from broker.core.audit.findings import Finding
     from broker.core.bundle import BundleHeader
     from broker.core.incarnations import Incarnations
@@ -35,18 +34,6 @@ class BroughtCheckpoint(NamedTuple):
     note: Note | None = None
 
 
-class ShownPartition(NamedTuple):
-    """The offsets of the first and last leaf that a bundle shows (None, -1: none), and if the tree ends there.
-
-    ``log_id`` is the incarnation of the log.
-    """
-
-    first_offset: int | None
-    last_offset: int
-    to_the_end: bool
-    log_id: str
-
-
 class Brought(NamedTuple):
     """What the auditor brings.
 
@@ -60,32 +47,6 @@ class Brought(NamedTuple):
     unproved: int = 0
     covered_within_ms: int | None = None
     beyond_end: tuple[tuple[StreamPartition, int], ...] = ()
-
-
-@dataclass(slots=True)
-class BroughtReport:
-    """What became of what was brought: numbers of receipts, then of checkpoints.
-
-    ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered``, ``lost`` and ``broken``
-    add up to it, or ``not_judged`` is all of them, because the bundle breaks off. Of the ``checkpoints``, ``continued``
-    are prefixes of what the bundle shows. In ``continued_partitions`` there is one that is not empty. ``closed`` are of
-    former incarnations, and cover what is declared as lost.
-    """
-
-    receipts: int | None = None
-    unproved: int = 0
-    kept: int = 0
-    again: int = 0
-    outside: int = 0
-    uncovered: int = 0
-    lost: int = 0
-    broken: int = 0
-    not_judged: int = 0
-    checkpoints: int = 0
-    continued: int = 0
-    continued_partitions: int = 0
-    closed: int = 0
-    unproved_checkpoints: int = 0
 
 
 def judge_brought(

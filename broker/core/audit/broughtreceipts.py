@@ -18,6 +18,7 @@ A receipt that the exchange did not sign, or that cannot be read, is unproved. I
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from broker.core.audit.findings import Compared, Stated, error, warning
@@ -25,7 +26,6 @@ from broker.core.audit.findings import Compared, Stated, error, warning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from broker.core.audit.brought import BroughtReport, ShownPartition
     from broker.core.audit.findings import EntryFacts, EntryLeaf, Finding
     from broker.core.bundle import BundleHeader, BundleLeaf
     from broker.core.incarnations import Incarnations, Passage
@@ -94,6 +94,44 @@ class ReceiptBook(Protocol):
 
     def unmet(self) -> Iterator[UnmetReceipt]:
         """The receipts whose leaves were not taken, in order of position."""
+
+
+class ShownPartition(NamedTuple):
+    """The offsets of the first and last leaf that a bundle shows (None, -1: none), and if the tree ends there.
+
+    ``log_id`` is the incarnation of the log.
+    """
+
+    first_offset: int | None
+    last_offset: int
+    to_the_end: bool
+    log_id: str
+
+
+@dataclass(slots=True)
+class BroughtReport:
+    """What became of what was brought: numbers of receipts, then of checkpoints.
+
+    ``receipts`` is None if none were brought. ``kept``, ``again``, ``outside``, ``uncovered``, ``lost`` and ``broken``
+    add up to it, or ``not_judged`` is all of them, because the bundle breaks off. Of the ``checkpoints``, ``continued``
+    are prefixes of what the bundle shows. In ``continued_partitions`` there is one that is not empty. ``closed`` are of
+    former incarnations, and cover what is declared as lost.
+    """
+
+    receipts: int | None = None
+    unproved: int = 0
+    kept: int = 0
+    again: int = 0
+    outside: int = 0
+    uncovered: int = 0
+    lost: int = 0
+    broken: int = 0
+    not_judged: int = 0
+    checkpoints: int = 0
+    continued: int = 0
+    continued_partitions: int = 0
+    closed: int = 0
+    unproved_checkpoints: int = 0
 
 
 class ReceiptsJudge(NamedTuple):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.audit.brought import ShownPartition
+from broker.core.audit.broughtreceipts import ShownPartition
 from broker.core.audit.findings import Severity
 
 if TYPE_CHECKING:
     from broker.core.audit.beginning import DirectoryInUse
-    from broker.core.audit.brought import BroughtReport
+    from broker.core.audit.broughtreceipts import BroughtReport
     from broker.core.audit.findings import Finding, FinishedLater, Republished, Skipped, Unprocessed
     from broker.core.audit.handovers import Handovers
     from broker.core.audit.received import ReceivedReport

@@ -30,7 +30,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.core.audit.beyondends import beyond_ends
-from broker.core.audit.brought import Brought, BroughtReport, judge_brought, leave_unjudged
+from broker.core.audit.brought import Brought, judge_brought, leave_unjudged
+from broker.core.audit.broughtreceipts import BroughtReport
 from broker.core.audit.deliveries import DeliveryAudit
 from broker.core.audit.fates import Fates
 from broker.core.audit.findings import (

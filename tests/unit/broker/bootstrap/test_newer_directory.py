@@ -117,6 +117,11 @@ def test_the_report_says_which_directory_was_used(world: World) -> None:
     brought = report_facts(world.bundle, (root,), brought=[later], directory=later)
     assert [(one.version, one.brought) for one in brought.directories] == [(1, False), (2, True)]
     assert [file.name for file in brought.brought] == [later.name]
+    for language, words in (("en", "the auditor brought it"), ("zh", "由审计方提交")):
+        page = world.folder / f"{language}.html"
+        printed_page = ["--directory", str(later), "--report", str(page), "--lang", language]
+        assert CliRunner().invoke(verify, [str(world.bundle), "--root", str(root), *printed_page]).exit_code == 0
+        assert words in page.read_text("utf-8")
 
 
 def test_a_directory_that_is_not_governance_s_or_not_of_this_exchange_is_refused(world: World, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from broker.bootstrap.reportfacts import ExampleRecord, HashedFile
 from broker.cli.report.plaintext import MAX_CHARACTERS, plain
 from broker.cli.report.view import MAX_PARTITIONS, times
 from broker.cli.report.words import LANGUAGES, Words
-from broker.core.audit.brought import BroughtReport
+from broker.core.audit.broughtreceipts import BroughtReport
 from broker.core.audit.findings import Severity
 from broker.core.audit.handovers import Handovers
 from broker.core.audit.times import ProvenTime, TimesReport

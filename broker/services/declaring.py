@@ -124,19 +124,21 @@ class Declaring(NamedTuple):
         notes = logs.get(log_id, [])
         if not notes:
             return False, None
-        lost = [each for each in notes if not await self._continues(each)]
-        # A copy from before an earlier incarnation has what that one began with, or a part of it.
+        steps = list(self.declared.back(partition, log_id))
+        # The lost log began with these. A copy that does not is of before, or went on with other records.
+        began = [step.carried for step, survives in steps if step.carried is not None and step.survives == survives]
         before = [
             each
-            for step, survives in self.declared.back(partition, log_id)
-            for each in (*logs.get(step.former_log_id, ()), *([] if step.carried is None else [step.carried]))
+            for step, survives in steps
+            for each in logs.get(step.former_log_id, ())
             if _size(each) <= survives and await self._continues(each)
         ]
-        kept = [each for each in notes if each not in lost] + before
-        kept = [each for each in kept if all(_size(each) < _size(other) for other in lost)]
-        last = max(lost or notes, key=_size)
+        gone = [each for each in (*notes, *began) if not await self._continues(each)]
+        kept = [each for each in (*notes, *began, *before) if each not in gone]
+        kept = [each for each in kept if all(_size(each) < _size(other) for other in gone)]
+        last = max([each for each in notes if each in gone] or notes, key=_size)
         carried = max(kept, key=_size) if kept else None
-        return bool(lost), Incarnation(
+        return bool(gone), Incarnation(
             partition, log_id, self.new_log_id, last, carried, self.reason, self.now_ms, restored=True
         )
 

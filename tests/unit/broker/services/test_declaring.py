@@ -149,6 +149,18 @@ async def test_a_copy_of_which_nothing_is_in_the_earlier_incarnation_carries_not
     assert (first.former_log_id, first.carried) == ("b", None)
 
 
+async def test_a_copy_that_went_on_as_the_lost_log_carries_nothing_that_contradicts_how_that_began(
+    stored: Stored,
+) -> None:
+    # On Kafka a broker starts on it, and signs a second branch of the lost log.
+    await stored.holds(6, log_id="b", branch=b"third", same=3)
+    of_second = signed(9, log_id="b", branch=b"other", same=5)
+    first, _ = await stored.declared(of_second, EMPTY, signed(2), current="b", before=FIRST)
+    assert (first.former_log_id, first.last, first.carried) == ("b", of_second, signed(2))
+    first, _ = await stored.declared(of_second, EMPTY, current="b", before=FIRST)
+    assert first.carried is None
+
+
 async def test_a_second_loss_is_not_declared_without_a_checkpoint_of_what_is_lost(stored: Stored) -> None:
     await stored.holds(3)
     with pytest.raises(SetupInvalid, match="older than the one from which the log b"):

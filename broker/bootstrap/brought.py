@@ -6,12 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.bootstrap.judges import Newer
-from broker.bootstrap.temporarybook import TemporaryBook
+from broker.bootstrap.receiptbook import TemporaryReceiptBook
 from broker.core.audit.brought import Brought, BroughtCheckpoint
-from broker.core.audit.broughtreceipts import Instead, UnmetReceipt
 from broker.core.audit.receipts import ReceiptCheck
 from broker.core.errors import CaseExchangeError, EvidenceFileInvalid, ReceiptInvalid
-from broker.core.streams import Position
 from broker.core.tree.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse_note, verify_note
 from broker.core.tree.leaf import Leaf
 from broker.core.tree.merkle import MAX_SIZE, leaf_hash
@@ -28,25 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from broker.core.audit.findings import EntryFacts, EntryLeaf
-    from broker.core.bundle import BundleLeaf
     from broker.core.inforce import DirectoryVersion
     from broker.core.receipt import Receipt, ReceiptStatement
-    from broker.core.streams import StreamPartition
     from broker.core.tree.checkpoint import SignatureCheck
 
 SUFFIX: Final = ".checkpoint"
 """How the files end that hold one checkpoint each."""
-_TABLE: Final = """
-CREATE TABLE receipts (
-    leaf BLOB PRIMARY KEY, record_id TEXT NOT NULL, stream TEXT NOT NULL, part INTEGER NOT NULL, place INTEGER NOT NULL,
-    log_id TEXT NOT NULL, accepted_ms INTEGER NOT NULL, met INTEGER NOT NULL DEFAULT 0,
-    elsewhere TEXT NOT NULL DEFAULT '', again INTEGER NOT NULL DEFAULT 0, signed INTEGER NOT NULL DEFAULT 0,
-    sha256 BLOB NOT NULL, there_leaf BLOB NOT NULL DEFAULT x'', there_id TEXT NOT NULL DEFAULT '',
-    there_sha256 BLOB NOT NULL DEFAULT x''
-) WITHOUT ROWID
-"""
-_AT: Final = "stream = ? AND part = ? AND place = ? AND NOT met"
 _AT_ONCE: Final = 1000
 
 
@@ -59,88 +44,6 @@ def read_newer(directory: Path | None, revocation_lists: Sequence[Path]) -> Newe
     document = None if directory is None else read_file(directory, MAX_DIRECTORY_BYTES)
     lists = tuple(read_file(path, MAX_LIST_FILE_BYTES) for path in revocation_lists)
     return Newer(document, lists, SystemClock().now_ms())
-
-
-class TemporaryReceiptBook(TemporaryBook):
-    """The port ReceiptBook, in a temporary file."""
-
-    def __init__(self) -> None:
-        super().__init__(_TABLE)
-
-    def add(self, statements: Iterable[tuple[bytes, ReceiptStatement]]) -> None:
-        """Take what valid receipts say, each with the hash of its leaf. One that comes twice counts once."""
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO receipts (leaf, record_id, stream, part, place, log_id, accepted_ms, sha256)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (leaf, said.record_id, *said.position, said.log_id, said.accepted_at_ms, said.record_sha256)
-                for leaf, said in statements
-            ),
-        )
-
-    def ready(self) -> None:
-        """Call when every receipt was added."""
-        self._connection.execute("CREATE INDEX by_record ON receipts (record_id)")
-        self._connection.execute("CREATE INDEX by_place ON receipts (place, part, stream)")
-
-    @property
-    def receipts(self) -> int:
-        """See ``ReceiptBook``."""
-        return int(self._connection.execute("SELECT count(*) FROM receipts").fetchone()[0])
-
-    def meet(self, leaves: Sequence[EntryLeaf]) -> None:
-        """See ``ReceiptBook``."""
-        self._connection.executemany("UPDATE receipts SET met = 1 WHERE leaf = ?", ((leaf.hash,) for leaf in leaves))
-        self._connection.executemany(
-            "UPDATE receipts SET elsewhere = ? WHERE record_id = ? AND leaf <> ?",
-            ((str(leaf.position), leaf.record_id, leaf.hash) for leaf in leaves if leaf.record_id),
-        )
-
-    def stand(self, facts: Iterable[EntryFacts]) -> None:
-        """See ``ReceiptBook``."""
-        self._connection.executemany(
-            f"UPDATE receipts SET there_id = ?, there_sha256 = ? WHERE {_AT}",  # noqa: S608 - a constant
-            ((each.record_id, each.record_sha256, *each.position) for each in facts),
-        )
-
-    def list_leaves(self, partition: StreamPartition, leaves: Iterable[BundleLeaf]) -> None:
-        """See ``ReceiptBook``."""
-        listed = [(leaf.hash, *partition, leaf.offset) for leaf in leaves]
-        # Where its record is missing, only the bundle's maker says at which offset a leaf stands.
-        self._connection.executemany("UPDATE receipts SET signed = 1 WHERE leaf = ?", (row[:1] for row in listed))
-        self._connection.executemany(f"UPDATE receipts SET there_leaf = ? WHERE {_AT}", listed)  # noqa: S608 - a constant
-
-    def distrust(self, partition: StreamPartition) -> None:
-        """See ``ReceiptBook``."""
-        forget = "UPDATE receipts SET signed = 0, there_leaf = x'' WHERE stream = ? AND part = ?"
-        self._connection.execute(forget, partition)
-
-    def came_again(self, record_ids: Sequence[str]) -> None:
-        """See ``ReceiptBook``."""
-        self._connection.executemany(
-            "UPDATE receipts SET again = 1 WHERE record_id = ?", ((record_id,) for record_id in record_ids)
-        )
-
-    def unmet(self) -> Iterator[UnmetReceipt]:
-        """See ``ReceiptBook``."""
-        query = (
-            "SELECT stream, part, place, record_id, log_id, accepted_ms, elsewhere, again, leaf, signed, sha256,"
-            " there_leaf, there_id, there_sha256 FROM receipts WHERE NOT met ORDER BY stream, part, place"
-        )
-        for row in self._connection.execute(query):
-            record_id, log_id, accepted_ms, elsewhere, again, leaf, signed, sha256 = row[3:11]
-            yield UnmetReceipt(
-                record_id,
-                Position(*row[:3]),
-                log_id,
-                accepted_ms,
-                elsewhere,
-                bool(again),
-                leaf,
-                bool(signed),
-                sha256,
-                Instead(*row[11:]),
-            )
 
 
 @contextlib.contextmanager

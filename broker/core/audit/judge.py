@@ -74,12 +74,7 @@ class BatchJudge:
     """
 
     def __init__(
-        self,
-        versions: Sequence[DirectoryVersion],
-        reader: Reader,
-        source: BundleSource,
-        *,
-        made_at_ms: int | None = None,
+        self, versions: Sequence[DirectoryVersion], reader: Reader, source: BundleSource, made_at_ms: int | None = None
     ) -> None:
         self._versions = versions
         self._reader = reader

@@ -137,7 +137,7 @@ def test_a_directory_that_takes_a_key_statement_back_is_named_and_counts(
     police = replace(police, encryption_keys=(left,))
     changed = replace(pki.directory, version=2, agencies={**pki.directory.agencies, police.id: police})
     second = DirectoryDocument(pki.sign(changed), 2000)
-    kept, (finding,) = sift_directories([document(pki, 1, 1000), second], read)
+    kept, (finding,) = sift_directories([document(pki, 1, 1000), second], read, pki.now_ms)
     assert kept[1] == second
     assert finding.code == "KEY_HISTORY_BROKEN"
     assert f"version 2, key {left_out.key_id.hex()}" in finding.message
@@ -147,7 +147,7 @@ def test_a_directory_that_takes_a_key_statement_back_is_named_and_counts(
     keys[SHANXI]["encryption_keys"] = keys["hebei-police"]["encryption_keys"]
     signed = signed_json(DIRECTORY_TYPE, json.dumps(payload).encode(), pki.governance_key)
     swapped = DirectoryDocument(json.dumps(signed).encode(), 3000)
-    kept, (finding,) = sift_directories([document(pki, 1, 1000), swapped], read)
+    kept, (finding,) = sift_directories([document(pki, 1, 1000), swapped], read, pki.now_ms)
     assert (len(kept), finding.code) == (1, "KEY_STATEMENT_INVALID")
 
 

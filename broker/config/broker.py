@@ -168,7 +168,7 @@ class TimestampsConfig(Section, frozen=True, kw_only=True):
     authorities: Annotated[
         Path, setting("TLS authorities, for addresses with https; none: those of `tls.authorities`")
     ] = Path()
-    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=604_800)] = 3600.0
+    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=86_400)] = 3600.0
     timeout_seconds: Annotated[float, setting("how long one answer may take", least=0.1, most=300)] = 10.0
 
 

@@ -52,6 +52,10 @@ class Certificate(Protocol):
     def revoked_at_ms(self) -> int | None:
         """When it was revoked (epoch milliseconds, UTC). None: no list says so."""
 
+    @property
+    def ended_at_ms(self) -> int | None:
+        """The first time at which it is past its end, or retired (epoch milliseconds, UTC). None: it never was good."""
+
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""
 

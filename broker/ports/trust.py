@@ -101,6 +101,10 @@ class SignerCertificate(Protocol):
     def revoked_at_ms(self) -> int | None:
         """When it was revoked: milliseconds since the Unix epoch, UTC. None: no list says so."""
 
+    @property
+    def ended_at_ms(self) -> int | None:
+        """The first time at which it is past its end, or retired (epoch milliseconds, UTC). None: it never was good."""
+
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.
 

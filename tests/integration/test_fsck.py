@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 
 from broker.web.server import HttpBounds, HttpServer
-from broker.web.tls import server_context
+from broker.web.tls import ServerContext
 from deploy.kafka.ports import free_ports
 from tests.support.exchange import broker_tables
 from tests.support.pki import SamplePki
@@ -220,7 +220,7 @@ async def test_a_revoked_member_cannot_check(pki: SamplePki, tmp_path: Path) -> 
 @contextlib.asynccontextmanager
 async def lying_server(pki: SamplePki, app: ASGIApp) -> AsyncIterator[str]:
     """The address of a server with the exchange's certificate that answers as it likes."""
-    context = server_context(*pki.tls_paths("exchange"), pki.folder.trust / "tls-ca.pem")
+    context = ServerContext(*pki.tls_paths("exchange"), pki.folder.trust / "tls-ca.pem")
     server = HttpServer(app, "localhost:0", context, HttpBounds())
     await server.start()
     try:

@@ -62,4 +62,4 @@ def auditor_servicer(
         settings=ProofSettings(config.checkpoints.interval_seconds, config.witnesses.interval_seconds),
     )
     replay = ReplayService(directory=directory, bundles=bundles, audit=audit, clock=clock)
-    return AuditorServicer(replay, proofs, prover, rollback, cosigned, lambda: timestamped.asked)
+    return AuditorServicer(replay, proofs, prover, rollback, cosigned, timestamping=lambda: timestamped.asked)

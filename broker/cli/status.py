@@ -48,9 +48,9 @@ def status(profile: Path, *, as_json: bool) -> None:
     """Show whether the broker accepts records.
 
     It also shows the directory version, dead letters, refusals, the newest checkpoints, whether witnesses have cosigned
-    them, and the newest timestamp of each authority that the broker asks. Dead letters are those of the agency's subscriptions. Below them stand refusals and dead letters of
-    the records that it published. An auditor gets those of every agency. With --json there are also the origins of
-    the checkpoints. The configuration of a witness names them.
+    them, and the newest timestamp of each authority that the broker asks. Dead letters are those of the agency's
+    subscriptions. Below them stand refusals and dead letters of the records that it published. An auditor gets those of
+    every agency. With --json there are also the origins of the checkpoints. The configuration of a witness names them.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 

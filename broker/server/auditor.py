@@ -36,6 +36,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         prover: RecordProver,
         rollback: RollbackGuard,
         cosigned: CosignedCheckpoints,
+        *,
         timestamping: Callable[[], AskedAuthorities],
     ) -> None:
         self._replay = replay

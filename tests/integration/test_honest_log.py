@@ -37,9 +37,9 @@ from tests.integration.test_incarnations import FIRST, SECOND, sent
 from tests.integration.test_rolled_back_log import Copies, present
 from tests.integration.test_timestamping import QUICK as STAMPED
 from tests.integration.test_timestamping import all_stamped
-from tests.integration.test_trace import answered
 from tests.support.fakes import FixedDirectory
 from tests.support.gateways import CASES, SAMPLES, police_profile
+from tests.support.honest import taken
 from tests.support.incarnations import invoked
 from tests.support.pki import SamplePki
 from tests.support.records import CODEC
@@ -150,67 +150,103 @@ async def refused(exchange: Exchange, maker: RecordMaker) -> None:
         await publisher.publish(late)
 
 
+async def processed(exchange: Exchange) -> None:
+    """The laboratory processes what waits for it."""
+    async with (await exchange.subscriber(LAB)).subscribe(REQUESTS) as stream:
+        await taken(stream, 1)
+
+
+class Years:
+    """An exchange on its own log with a witness and a timestamp authority, and what its members go through."""
+
+    def __init__(self, pki: SamplePki, folder: Path, tsa: OpensslTsa, url: str) -> None:
+        (self._port,) = free_ports(1)
+        self._pki, self._folder, self._asking = pki, folder, services(url)
+        self.policy, self.governing = witnessed(pki, tsa, self._port), Governing(pki, folder)
+        self._copies = Copies(pki, folder)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Exchange]:
+        """A broker whose trees are all cosigned and stamped at the end."""
+        async with (
+            self._copies.exchange(**self._asking) as exchange,
+            witnessing(exchange, self._folder / "alpha", ALPHA, self._port),
+        ):
+            yield exchange
+            await all_stamped(exchange)
+            await until(exchange, self.policy, everything)
+
+    async def begin(self, exchange: Exchange, maker: RecordMaker) -> int:
+        """Records, refusals, a new key, and a directory that nearly ends. Return how many records the police sent."""
+        await (await hebei(exchange)).publish(maker.make())
+        await refused(exchange, maker)
+        sent_by_police = await sent(exchange, self._folder, FIRST)
+        await processed(exchange)
+        await self.governing.renews(HEBEI)
+        await self.governing.lets_it_nearly_end()
+        await in_force(exchange, self.governing.document)
+        maker.composer._signer = self._pki.signer(HEBEI)
+        await (await hebei(exchange)).publish(maker.make())
+        return sent_by_police
+
+    async def lose_some(self) -> int:
+        """A disk is lost, and the broker goes on from an old copy. Return how many records are lost.
+
+        The police exports what it has. Its edge remembers more than the log, and the loss is declared.
+        """
+        self._copies.take("old")
+        async with self.running() as exchange:
+            lost = await sent(exchange, self._folder, SECOND)
+            await processed(exchange)
+        for name, out in (("export", "police.receipts"), ("checkpoints", "seen")):
+            profile = self._folder / "police.toml"
+            await invoked(receipts, name, "--profile", profile, "--out", self._folder / out)
+        self._copies.restore("old")
+        async with (
+            self._copies.exchange(**self._asking) as exchange,
+            open_edge(police_profile(exchange, self._folder)[0]) as edge,
+        ):
+            with pytest.raises(LogRolledBack):
+                await present(edge)
+        await self._copies.declare()
+        return lost
+
+    async def bring_back(self, exchange: Exchange) -> int:
+        """The police publishes again what is lost. Return how many records."""
+        profile, routes = police_profile(exchange, self._folder, CaseRecord=CASES, SampleRequest=SAMPLES)
+        async with open_edge(profile) as edge:
+            await present(edge)
+            lost = await spool_missing(edge)
+            await Outbound(edge, profile.gateway, routes, Limits()).publish_spooled()
+            await covered(exchange)
+        return lost
+
+
 async def test_after_renewals_refusals_a_declared_restore_and_a_directory_that_nearly_ends_nothing_is_found(
     pki: SamplePki, tmp_path: Path
 ) -> None:
-    tsa, (port,) = OpensslTsa.build(tmp_path / "tsa"), free_ports(1)
-    policy, governing, copies = witnessed(pki, tsa, port), Governing(pki, tmp_path), Copies(pki, tmp_path)
+    tsa = OpensslTsa.build(tmp_path / "tsa")
     async with served(tsa.answer) as authority:
-        asking = services(authority.url)
-
-        @contextlib.asynccontextmanager
-        async def running() -> AsyncIterator[Exchange]:
-            """A broker whose trees are all cosigned and stamped at the end."""
-            async with copies.exchange(**asking) as exchange:
-                async with witnessing(exchange, tmp_path / "alpha", ALPHA, port):
-                    yield exchange
-                    await all_stamped(exchange)
-                    await until(exchange, policy, everything)
-
-        async with running() as exchange:
+        years = Years(pki, tmp_path, tsa, authority.url)
+        async with years.running() as exchange:
             maker = exchange.maker(HEBEI)
+            kept = await years.begin(exchange, maker)
+        lost = await years.lose_some()
+        # Whoever brings records back has another key by now, and so has the exchange.
+        await years.governing.renews(SHANXI)
+        await years.governing.renews(EXCHANGE)
+        async with years.running() as exchange:
+            assert await years.bring_back(exchange) == lost
+            await years.governing.changes_its_key()
+            await in_force(exchange, years.governing.document)
+        async with years.running() as exchange:
             await (await hebei(exchange)).publish(maker.make())
-            await refused(exchange, maker)
-            kept = await sent(exchange, tmp_path, FIRST)
-            await answered(exchange, LAB, REQUESTS)
-            await governing.renews(HEBEI)
-            await in_force(exchange, governing.document)
-            maker.composer._signer = pki.signer(HEBEI)
-            await (await hebei(exchange)).publish(maker.make())
-        copies.take("old")
-        async with running() as exchange:
-            lost = await sent(exchange, tmp_path, SECOND)
-            await answered(exchange, LAB, REQUESTS)
-        for command in (["export", "--out", tmp_path / "police.receipts"], ["checkpoints", "--out", tmp_path / "seen"]):
-            await invoked(receipts, command[0], "--profile", tmp_path / "police.toml", *command[1:])
-        # A disk is lost, and the broker goes on from an old copy. Its edges remember more. It is declared.
-        copies.restore("old")
-        async with copies.exchange(**asking) as exchange:
-            async with open_edge(police_profile(exchange, tmp_path)[0]) as edge:
-                with pytest.raises(LogRolledBack):
-                    await present(edge)
-        await copies.declare()
-        # Whoever brings records back has another key by now.
-        await governing.renews(SHANXI)
-        await governing.renews(EXCHANGE)
-        async with running() as exchange:
-            profile, routes = police_profile(exchange, tmp_path, CaseRecord=CASES, SampleRequest=SAMPLES)
-            async with open_edge(profile) as edge:
-                await present(edge)
-                assert await spool_missing(edge) == lost
-                await Outbound(edge, profile.gateway, routes, Limits()).publish_spooled()
-                await covered(exchange)
-            await governing.changes_its_key()
-            await governing.lets_it_nearly_end()
-            await in_force(exchange, governing.document)
-        async with running() as exchange:
-            await (await hebei(exchange)).publish(maker.make())
-            await answered(exchange, LAB, REQUESTS)
+            await processed(exchange)
             await all_stamped(exchange)
-            await until(exchange, policy, everything)
+            await until(exchange, years.policy, everything)
             bundle = await replayed(exchange, tmp_path / "years.bundle")
     own = tmp_path / "own.policy"
-    own.write_text(policy)
+    own.write_text(years.policy)
     for roots in ((bundle.root,), (tmp_path / "next-governance.pem",)):
         report = verify_bundle(
             bundle.path,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.bootstrap.verify import verify_bundle
-from certs.rights import HEBEI, LAB
+from certs.rights import HEBEI
 from deploy.kafka.ports import free_ports
 from tests.integration.test_governance_key import in_force
-from tests.integration.test_honest_log import REQUESTS, Governing, hebei, refused, services, witnessed
+from tests.integration.test_honest_log import Governing, hebei, processed, refused, services, witnessed
 from tests.integration.test_timestamping import all_stamped
-from tests.integration.test_trace import answered
 from tests.support.kafkaexchange import OnKafka
 from tests.support.pki import SamplePki
 from tests.support.replays import replayed
@@ -47,7 +46,7 @@ async def test_after_renewals_refusals_and_a_change_of_follower_nothing_is_found
             async with on_kafka.broker("two", **asking) as two, witnessing(two, tmp_path / "alpha", ALPHA, port):
                 await publish(two, 2)
                 await (await hebei(one)).publish(maker.make())
-                await answered(two, LAB, REQUESTS)
+                await processed(two)
                 await all_stamped(one)
                 await until(one, policy, everything)
                 # The one that has followed the log so far is gone.
@@ -58,7 +57,7 @@ async def test_after_renewals_refusals_and_a_change_of_follower_nothing_is_found
                 await (await hebei(two)).publish(maker.make())
                 await governing.lets_it_nearly_end()
                 await in_force(two, governing.document)
-                await answered(two, LAB, REQUESTS)
+                await processed(two)
                 await (await hebei(two)).publish(maker.make())
                 await all_stamped(two)
                 await until(two, policy, everything)

@@ -336,9 +336,7 @@ async def test_an_entry_bundle_counts_as_ten_requests(pki: SamplePki, tmp_path: 
         assert time.monotonic() - begun > 0.4
 
 
-async def test_an_authority_that_is_removed_lets_nobody_in_and_needs_no_restart(
-    pki: SamplePki, tmp_path: Path
-) -> None:
+async def test_an_authority_that_is_removed_lets_nobody_in_and_needs_no_restart(pki: SamplePki, tmp_path: Path) -> None:
     ours, authorities = pki.folder.trust / "tls-ca.pem", tmp_path / "authorities.pem"
     other = Authority.create("another authority", pki.now).certificate.public_bytes(Encoding.PEM)
     shutil.copy(ours, authorities)

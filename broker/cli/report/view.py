@@ -149,7 +149,7 @@ class View:
 
     @property
     def hidden(self) -> list[str]:
-        """What an operator could have hidden, given what was brought. Of a proof of one record: what it does not say."""
+        """What an operator could have hidden, given what was brought. Of a proof of one record, what it leaves open."""
         if self.report.header.proved_record:
             return [self.words.texts[f"unsaid_{what}"] for what in proof_limits(self.report)]
         return [self.words.texts[f"hide_{item.what}"].format(number=item.number) for item in hideable(self.report)]

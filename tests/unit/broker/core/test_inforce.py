@@ -106,7 +106,9 @@ def test_what_became_of_a_signer_is_what_the_newest_version_says_or_those_of_the
     listed = pki.keyring().signer(pki.signer().certificate_sha256)
     member = pki.directory.agencies[listed.agency]
     retired_ms = pki.now_ms + 5000
-    retired = replace(member, signing_certificates=(), retired_certificates=(RetiredCertificate(der(listed.certificate), retired_ms),))
+    retired = replace(
+        member, signing_certificates=(), retired_certificates=(RetiredCertificate(der(listed.certificate), retired_ms),)
+    )
     removed = replace(member, signing_certificates=(), retired_certificates=())
 
     def end(*members: object, of_ms: int = pki.now_ms) -> SignerEnd:

@@ -148,8 +148,9 @@ def test_a_certificate_that_ended_while_too_few_trees_were_stamped_is_a_warning(
     late_ms = NOON - LATE_MS - 1
     warned = [(Severity.WARNING, "ENDED_BEFORE_PROOF", facts(3, 0).record_id)]
     assert found(late_ms, NOON) == found(late_ms, late_ms + 1) == warned
-    # Proved while it was good; as soon as an honest exchange can; never ended; and accepted before, by a former receipt.
+    # Proved while it was good, proved as soon as an honest exchange can, never ended.
     assert found(late_ms, NOON + 1) == found(late_ms + 1, NOON) == found(late_ms, None) == []
+    # Accepted before, by a former receipt.
     assert found(late_ms, NOON, again=True) == []
 
 

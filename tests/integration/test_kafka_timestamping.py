@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,7 +43,10 @@ async def test_an_authority_and_a_witness_that_hold_their_answers_delay_no_recei
 
     async with served(held) as authority:
         waiting = {"timeout_seconds": 300.0}
-        asking = {"witnesses": QUICK | waiting, "timestamps": STAMPED | waiting | {"urls": [authority.url]}}
+        asking: dict[str, dict[str, Any]] = {
+            "witnesses": QUICK | waiting,
+            "timestamps": STAMPED | waiting | {"urls": [authority.url]},
+        }
         try:
             async with on_kafka.broker("one", **asking) as exchange:
                 async with saying_nothing(port) as asked, asyncio.timeout(60):
@@ -67,5 +70,6 @@ async def test_an_authority_and_a_witness_that_hold_their_answers_delay_no_recei
     report = facts(bundle)
     assert (report["clean"], report["findings"]) == (True, [])
     assert report["times"]["timestamps"] == stamps(bundle) >= 1
-    (dna,) = {one["partition"] for one in report["times"]["proven"] if one["partition"].startswith("dna/")}
-    assert (report["witnesses"]["missing"], bool(dna)) == ([], True)
+    by_authority = [one["size"] for one in report["times"]["proven"] if one["partition"].startswith("dna/")]
+    assert max(by_authority) >= 21
+    assert report["witnesses"]["missing"] == []

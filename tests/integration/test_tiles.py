@@ -341,16 +341,17 @@ async def test_an_authority_that_is_removed_lets_nobody_in_and_needs_no_restart(
     other = Authority.create("another authority", pki.now).certificate.public_bytes(Encoding.PEM)
     shutil.copy(ours, authorities)
 
-    async def comes_in() -> bool:
-        try:
-            return (await get(exchange, "/")).status == 200
-        except HttpFailed:
-            return False
+    async with serving_tiles(pki, tmp_path / "log", tls={"authorities": str(authorities)}) as running:
 
-    async def is_shut_out() -> bool:
-        return not await comes_in()
+        async def comes_in() -> bool:
+            try:
+                return (await get(running, "/")).status == 200
+            except HttpFailed:
+                return False
 
-    async with serving_tiles(pki, tmp_path / "log", tls={"authorities": str(authorities)}) as exchange:
+        async def is_shut_out() -> bool:
+            return not await comes_in()
+
         assert await comes_in()
         authorities.write_bytes(other)
         await eventually(is_shut_out)

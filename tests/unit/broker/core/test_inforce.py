@@ -17,6 +17,7 @@ from tests.support.records import RecordMaker
 
 if TYPE_CHECKING:
     from broker.core.inforce import DirectoryVersion
+    from broker.core.policy import Agency
 
 NEAR = CHANGE_OF_DIRECTORY_MS
 CHANGES = (100_000, 200_000, 300_000)
@@ -111,7 +112,7 @@ def test_what_became_of_a_signer_is_what_the_newest_version_says_or_those_of_the
     )
     removed = replace(member, signing_certificates=(), retired_certificates=())
 
-    def end(*members: object, of_ms: int = pki.now_ms) -> SignerEnd:
+    def end(*members: Agency, of_ms: int = pki.now_ms) -> SignerEnd:
         found = [
             pki.version(
                 replace(pki.directory, version=number, agencies={**pki.directory.agencies, listed.agency: each}),

@@ -201,8 +201,8 @@ class TimesAudit:
         stamped = latest is not None and not facts.again
         if stamped and late and ended_at_ms is not None and proved_at_ms >= ended_at_ms:
             message = (
-                "its signer's certificate ended or was retired later, no independent time proves that the record came "
-                "before, and trees were stamped too rarely: only the exchange says so"
+                "its signer's certificate ended or was retired later, and only the exchange says that the record came "
+                "before: this bundle has no proof of it from as soon as is usual"
             )
             found.append(warning("ENDED_BEFORE_PROOF", message, *where))
         return found

@@ -212,3 +212,39 @@ def test_what_is_proved_of_one_partition_says_nothing_of_another() -> None:
     audit.audit.start(PartitionStart(StreamPartition("dna", 1), note, 0, ()), None)
     assert audit.records(facts(2, NOON + 10 * CLOCKS_MS)) == []
     assert [one.size for one in audit.report().proven] == [8]
+
+
+def test_of_trees_that_were_stamped_in_another_order_the_time_decides() -> None:
+    """The tree of five was stamped first. So that of three, its beginning, is as old."""
+    audit = Auditing(TimesAudit(check), stamp(3, NOON + 50_000), stamp(5, NOON))
+    assert audit.records(facts(2, NOON - 1000, NOON + 1)) == []
+    assert [(one.size, one.at_ms) for one in audit.report().proven] == [(5, NOON), (3, NOON + 50_000)]
+    # That of one was stamped last: the fourth record was not in it either.
+    audit = Auditing(TimesAudit(check), stamp(1, NOON), stamp(3, NOON - 50_000))
+    early = facts(3, NOON - BACKDATED_MS - CLOCKS_MS - 1)
+    assert audit.records(early) == [(Severity.ERROR, "BACKDATED", early.record_id)]
+
+
+def test_everything_is_counted_over_all_partitions() -> None:
+    dna_1, origin = StreamPartition("dna", 1), "case-exchange.example/dna/1/log"
+    wrong = TimestampedCheckpoint(text(3), TREE.consistency(3, ALL), b"junk")
+    audit = Auditing(TimesAudit(check), stamp(8, NOON), wrong, wrong)
+    note = marshal_note(text(ALL, origin=origin), [NoteSignature("log", bytes(4), bytes(64))])
+    audit.audit.start(PartitionStart(dna_1, note, 0, ()), None)
+    other = TimestampedCheckpoint(text(8, origin=origin), (), b"%d" % (NOON + 1000))
+    assert audit.audit.take(other) == []
+    report = audit.report()
+    assert (report.timestamps, report.unproved, report.unchecked, report.why_unchecked) == (2, 2, 0, "")
+    assert [(one.partition, one.at_ms) for one in report.proven] == [(DNA_0, NOON), (dna_1, NOON + 1000)]
+    unchecked = Auditing(TimesAudit(), stamp(3, NOON), stamp(5, NOON))
+    assert (unchecked.report().unchecked, unchecked.report().why_unchecked) == (2, "")
+
+
+def test_who_proves_it_is_named() -> None:
+    late = facts(2, NOON + 2 * CLOCKS_MS)
+    for audit, who in (
+        (Auditing(TimesAudit(check), stamp(3, NOON)), "a timestamp authority (sample authority)"),
+        (Auditing(TimesAudit(check), cosigned=cosigned(3, NOON)), "witnesses (witness.example/a)"),
+    ):
+        (finding,) = audit.audit.take_batch(BatchReport([], [late], [], []), NOON)
+        assert f"after {who} proved a tree with it" in finding.message

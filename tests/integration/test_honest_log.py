@@ -126,9 +126,9 @@ def witnessed(pki: SamplePki, tsa: OpensslTsa, port: int) -> str:
     return policy
 
 
-def services(url: str) -> Mapping[str, dict[str, Any]]:
+def services(url: str, *, every_seconds: float = 0.05) -> Mapping[str, dict[str, Any]]:
     """The sections of a broker that asks witnesses and an authority often."""
-    return {"witnesses": QUICK, "timestamps": STAMPED | {"urls": [url]}}
+    return {"witnesses": QUICK, "timestamps": STAMPED | {"urls": [url], "interval_seconds": every_seconds}}
 
 
 async def hebei(exchange: Exchange) -> Publisher:

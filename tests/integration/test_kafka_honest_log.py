@@ -37,7 +37,8 @@ async def test_after_renewals_refusals_and_a_change_of_follower_nothing_is_found
     policy, governing = witnessed(pki, tsa, port), Governing(pki, tmp_path)
     on_kafka = OnKafka(kafka_cluster, kafka_keys, pki, tmp_path)
     async with served(tsa.answer) as authority:
-        asking = services(authority.url)
+        # Two brokers ask, and the authority is a program that starts for each answer.
+        asking = services(authority.url, every_seconds=0.5)
         async with contextlib.AsyncExitStack() as first:
             one = await first.enter_async_context(on_kafka.broker("one", **asking))
             maker = one.maker(HEBEI)

@@ -58,9 +58,10 @@ test: $(STAMP) ## run every test that needs no Kafka
 	$(RUN)/python -m pytest -m "not kafka" -n $(WORKERS) --dist loadfile $(addprefix --ignore=,$(LEFT_OUT))
 	@echo "Kafka was not exercised: see make test-kafka"
 
-interop: ## install the sigstore verifier that make test then uses (needs npm)
+interop: ## install the verifiers in JavaScript that make test then uses (needs npm)
 	@command -v npm >/dev/null || { echo "interop needs npm: apt install npm" >&2; exit 1; }
 	cd tests/interop/sigstore && npm ci --ignore-scripts --no-audit --no-fund --silent
+	cd tests/interop/hpke && npm ci --ignore-scripts --no-audit --no-fund --silent
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
 	@$(RUN)/python -m deploy.kafka fetch

@@ -33,6 +33,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "position",
         "version",
         "log_id",
+        "key_id",
         # the place of a defect: a class and a line of code
         "cause",
         # the process

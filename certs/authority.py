@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.core.errors import CertificateInvalid, KeyInvalid
 from broker.trust.certificates import fingerprint, p256_public_key
+from broker.trust.requests import key_sha256
 from certs import profiles
 
 if TYPE_CHECKING:
@@ -40,10 +41,14 @@ _Hexadecimal = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]+$")]
 
 
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authority stores about a certificate. ``revoked_at`` is None while the certificate is not revoked."""
+    """What an authority stores about a certificate. ``revoked_at`` is None while the certificate is not revoked.
+
+    ``key_sha256`` is the fingerprint of its key: no key is certified twice.
+    """
 
     serial: _Hexadecimal
     sha256: _Hexadecimal
+    key_sha256: _Hexadecimal
     principal: str
     profile: str
     not_after: datetime
@@ -108,18 +113,35 @@ class Authority:
         lifetime: timedelta | None = None,
         server_names: Sequence[str] = profiles.LOCAL_NAMES,
     ) -> x509.Certificate:
-        """Certify that this key belongs to this principal. ``profiles.leaf`` explains the arguments."""
+        """Certify that this key belongs to this principal. ``profiles.leaf`` explains the arguments.
+
+        Raises:
+            CertificateInvalid: the authority has ended, or ends before the certificate would.
+        """
+        self._check_outlives(now, now + (lifetime or profile.lifetime))
         certificate = self.sign(
             profiles.leaf(profile, principal, public_key, now, lifetime=lifetime, server_names=server_names)
         )
         self._issued[certificate.serial_number] = Issued(
             serial=f"{certificate.serial_number:x}",
             sha256=fingerprint(certificate).hex(),
+            key_sha256=key_sha256(public_key),
             principal=principal.spiffe_id,
             profile=profile.name,
             not_after=certificate.not_valid_after_utc,
         )
         return certificate
+
+    def certified(self, sha256: str) -> Issued | None:
+        """The certificate of the key with this fingerprint that it issued, or None."""
+        return next((entry for entry in self._issued.values() if entry.key_sha256 == sha256), None)
+
+    def _check_outlives(self, now: datetime, end: datetime) -> None:
+        last = self.certificate.not_valid_after_utc
+        if last < end:
+            left = f"it can sign for {(last - now).days} days at most" if now <= last else "it signs nothing any more"
+            message = f"the authority {'ends' if now <= last else 'has ended'} at {last.isoformat()}: {left}"
+            raise CertificateInvalid(message)
 
     def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
         """Add issuer and authority key identifier, and sign anything. Use ``issue`` for certificates in use."""

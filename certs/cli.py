@@ -1,4 +1,4 @@
-"""``case-exchange certs``: commands for the person who runs the certificate authorities.
+"""``case-exchange certs``: commands for the person who runs the certificate authorities, and for agencies.
 
 Errors are raised as CaseExchangeError. The main program prints each as one line.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -17,31 +17,18 @@ from broker.core.identity import Principal
 from certs import development, operations
 from certs.authority import REASONS
 from certs.folder import AUTHORITY_KINDS, PkiFolder
+from certs.options import days_option, json_option, lifetime_of, now_utc, pki_option, print_facts
 from certs.profiles import LOCAL_NAMES, PROFILES, SIGNING, profile_of
+from certs.requesting import renew, request, sign
 from certs.rights import TRUST_DOMAIN
 from certs.show import describe
-
-DEFAULT_FOLDER: Final = ".dev/pki"
-
-pki_option = click.option(
-    "--pki",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_FOLDER,
-    show_default=True,
-    help="The PKI folder.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-certificate_argument = click.argument(
-    "certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="CERTIFICATE"
-)
 
 
 @click.group(no_args_is_help=True)
 def certs() -> None:
-    """Issue, renew, revoke and show certificates.
+    """Request, sign, renew, revoke and show certificates.
 
-    Start with:  case-exchange certs init
+    Start with:  case-exchange certs init   (a PKI for development), or docs/enrolment.md (an exchange)
     """
 
 
@@ -56,10 +43,10 @@ def init(root: Path, *, force: bool, as_json: bool) -> None:
 
     Example:  case-exchange certs init --pki .dev/pki
     """
-    pki = development.create(root, _now(), force=force)
+    pki = development.create(root, now_utc(), force=force)
     members = sorted(folder.name for folder in (root / "agencies").iterdir())
     facts = {"pki": str(root), "directory": str(pki.directory), "agencies": members}
-    _print(facts, as_json=as_json)
+    print_facts(facts, as_json=as_json)
 
 
 @certs.command()
@@ -76,6 +63,7 @@ def init(root: Path, *, force: bool, as_json: bool) -> None:
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="The folder. Without it: the agency's folder."
 )
+@days_option
 @pki_option
 @json_option
 def issue(
@@ -87,34 +75,34 @@ def issue(
     trust_domain: str,
     server_names: tuple[str, ...],
     out: Path | None,
+    days: int | None,
     as_json: bool,
 ) -> None:
-    """Make a new key and certificate. An existing one is never replaced.
+    """In a development PKI: make a new key and certificate. An existing one is never replaced.
+
+    In an exchange the key stays with the agency: certs request, then certs sign.
 
     Example:  case-exchange certs issue --agency hebei-police --system archive --profile tls-client --out archive
     """
     principal = Principal.parse(f"spiffe://{trust_domain}/agency/{agency}/{system}")
     credential = operations.issue(
-        PkiFolder(root), PROFILES[profile], principal, _now(), folder=out, server_names=server_names or LOCAL_NAMES
+        PkiFolder(root),
+        PROFILES[profile],
+        principal,
+        now_utc(),
+        folder=out,
+        server_names=server_names or LOCAL_NAMES,
+        lifetime=lifetime_of(days, PROFILES[profile]),
     )
     _print_credential(credential, as_json=as_json)
 
 
 @certs.command()
-@certificate_argument
-@pki_option
-@json_option
-def renew(root: Path, *, certificate: Path, as_json: bool) -> None:
-    """Replace a certificate and its key. The old certificate is not revoked: what it signed stays valid.
-
-    Example:  case-exchange certs renew .dev/pki/agencies/hebei-police/tls.pem
-    """
-    credential = operations.renew(PkiFolder(root), certificate, _now())
-    _print_credential(credential, as_json=as_json)
-
-
-@certs.command()
-@certificate_argument
+@click.argument(
+    "certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[CERTIFICATE]", required=False
+)
+@click.option("--serial", help="The serial number, in hexadecimal, instead of a file.")
+@click.option("--agency", help="An agency's id instead of a file: all its certificates.")
 @click.option("--reason", type=click.Choice(sorted(REASONS)), required=True, help="Why (RFC 5280 section 5.3.1).")
 @click.option(
     "--since",
@@ -123,21 +111,45 @@ def renew(root: Path, *, certificate: Path, as_json: bool) -> None:
 )
 @pki_option
 @json_option
-def revoke(root: Path, *, certificate: Path, reason: str, since: datetime | None, as_json: bool) -> None:
-    """Revoke a certificate in its authority's next list.
+def revoke(
+    root: Path,
+    *,
+    certificate: Path | None,
+    serial: str | None,
+    agency: str | None,
+    reason: str,
+    since: datetime | None,
+    as_json: bool,
+) -> None:
+    """Revoke certificates in their authorities' next lists.
 
-    The list is published at once.
+    They are those of a file, of a serial number, or all of an agency. The lists are published at once: give them to all
+    brokers and edges. For Kafka nobody reads a list: take the rights of the principal away there.
 
-    Example:  case-exchange certs revoke .dev/pki/agencies/hebei-police/tls.pem --reason keyCompromise
+    Example:  case-exchange certs revoke --agency hebei-police --reason cessationOfOperation
     """
-    now = _now()
+    pki, now = PkiFolder(root), now_utc()
     since = now if since is None else since.replace(tzinfo=UTC)
     if since > now:
         message = "a certificate cannot be revoked from a time in the future; revoke it at that time"
         raise CertificateInvalid(message)
-    revoked = operations.revoke(PkiFolder(root), certificate, now, reason, since=since)
-    facts = {"revoked": revoked.serial, "principal": revoked.principal, "since": since.isoformat()}
-    _print(facts, as_json=as_json)
+    match certificate, serial, agency:
+        case Path() as path, None, None:
+            serials = operations.by_file(pki, path)
+        case None, str(text), None:
+            serials = operations.by_serial(pki, _serial(text))
+        case None, None, str(name):
+            serials = operations.by_agency(pki, name, now)
+        case _:
+            message = "give one of a certificate's file, --serial and --agency"
+            raise click.UsageError(message)
+    revoked = operations.revoke(pki, serials, now, reason, since=since)
+    facts = {
+        "revoked": [f"{one.entry.serial} ({one.entry.principal}, {one.entry.profile})" for one in revoked],
+        "since": since.isoformat(),
+        "publish": [str(pki.revocation_list(kind)) for kind in sorted({one.kind for one in revoked})],
+    }
+    print_facts(facts, as_json=as_json)
 
 
 @certs.command()
@@ -164,8 +176,8 @@ def crl(root: Path, *, kinds: tuple[Any, ...], days: int, as_json: bool) -> None
 
     Example:  case-exchange certs crl --days 2
     """
-    authorities = operations.publish_lists(PkiFolder(root), kinds, _now(), valid_for=timedelta(days=days))
-    _print({kind: f"number {authority.crl_number}" for kind, authority in authorities.items()}, as_json=as_json)
+    authorities = operations.publish_lists(PkiFolder(root), kinds, now_utc(), valid_for=timedelta(days=days))
+    print_facts({kind: f"number {authority.crl_number}" for kind, authority in authorities.items()}, as_json=as_json)
 
 
 @certs.command()
@@ -181,7 +193,7 @@ def show(*, file: Path, as_json: bool) -> None:
         click.echo(json.dumps(items, indent=2))
         return
     for item in items:
-        _print(item, as_json=False)
+        print_facts(item, as_json=False)
 
 
 def _print_credential(credential: operations.Credential, *, as_json: bool) -> None:
@@ -191,19 +203,17 @@ def _print_credential(credential: operations.Credential, *, as_json: bool) -> No
         "not_after": credential.certificate.not_valid_after_utc.isoformat(),
     }
     if profile_of(credential.certificate) is SIGNING:
-        facts["directory"] = (
-            "lists it" if credential.listed else "does not list it yet. Governance: run case-exchange directory sign"
-        )
-    _print(facts, as_json=as_json)
+        facts["directory"] = "lists it"
+    print_facts(facts, as_json=as_json)
 
 
-def _print(facts: Any, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-        return
-    for name, value in facts.items():
-        click.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+def _serial(text: str) -> int:
+    try:
+        return int(text.replace(":", ""), 16)
+    except ValueError:
+        message = "a serial number has hexadecimal digits"
+        raise click.BadParameter(message, param_hint="--serial") from None
 
 
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
+for command in (request, sign, renew):
+    certs.add_command(command)

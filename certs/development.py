@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from broker.core.encryptionkeys import ARCHIVE, MLKEM768_X25519, RECORDS
 from broker.core.errors import SetupInvalid
 from broker.core.identity import Principal
 from broker.core.policy import Agency, Directory
 from broker.trust.certificates import der
 from broker.trust.directory import sign_directory
 from broker.trust.directory_payload import directory_payload
+from broker.trust.hpke import PrivateEncryptionKey
+from broker.trust.keyfolder import add_key
 from broker.trust.keys import private_key_pem, public_key_pem
-from broker.trust.signing import Ed25519NoteSigner
+from broker.trust.keystatements import state_key
+from broker.trust.signing import EcdsaSigner, Ed25519NoteSigner
 from certs.authority import Authority
 from certs.folder import AUTHORITY_KINDS, PkiFolder
 from certs.operations import DIRECTORY_LIFETIME, LIST_LIFETIME, write_credential
@@ -30,22 +34,27 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from broker.core.encryptionkeys import EncryptionKey
     from certs.profiles import AuthorityKind
     from certs.rights import Member
 
 CHECKPOINT_KEY_NAME: Final = f"{TRUST_DOMAIN}/log"
 """The name of the development exchange's checkpoint key, which signs for all of its logs."""
 
+KEY_FOLDER: Final = "encryption"
+"""The key folder, in an agency's own folder."""
+
 _PARTS: Final = ("trust", "broker", "agencies", "authorities", "governance", "kafka")
 
 
-def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
+def create(root: Path, now: datetime, *, force: bool = False, plain: bool = False) -> PkiFolder:
     """Make keys, certificates, revocation lists and a signed directory for every agency of the development exchange.
 
     Args:
         root: the folder. It is made if it does not exist.
         now: when everything is issued, with a time zone.
         force: delete the existing PKI, with its keys.
+        plain: let the agencies publish everything plain, as if it were public.
 
     Raises:
         SetupInvalid: the folder is in use and ``force`` was not given, or it contains something else than a PKI.
@@ -56,7 +65,7 @@ def create(root: Path, now: datetime, *, force: bool = False) -> PkiFolder:
     authorities = {
         kind: Authority.create(f"case-exchange development {kind} authority", now) for kind in AUTHORITY_KINDS
     }
-    agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members()}
+    agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members(plain=plain)}
     _equip_kafka(pki, authorities["kafka"], now)
     for kind, authority in authorities.items():
         pki.save_new_authority(kind, authority)
@@ -114,7 +123,23 @@ def _enrol(pki: PkiFolder, member: Member, authorities: Mapping[AuthorityKind, A
         publish=member.publish,
         receive=member.receive,
         replay=member.replay,
+        # The exchange gets none: a broker opens nothing.
+        encryption_keys=() if member.agency == EXCHANGE else _make_encryption_keys(folder, principal, now),
     )
+
+
+def _make_encryption_keys(folder: Path, principal: Principal, now: datetime) -> tuple[EncryptionKey, ...]:
+    """Make an agency's key for records and its archive key, in its key folder, and state them."""
+    signer = EcdsaSigner.load(folder / f"{SIGNING.file_stem}.key", folder / f"{SIGNING.file_stem}.pem")
+    now_ms = int(now.timestamp() * 1000)
+    ends_ms = now_ms + int(DIRECTORY_LIFETIME.total_seconds() * 1000)
+    stated = []
+    for use in (RECORDS, ARCHIVE):
+        private = PrivateEncryptionKey.generate(MLKEM768_X25519)
+        key = private.stated_as(principal.agency, use, now_ms, ends_ms)
+        stated.append(state_key(key, principal.trust_domain, now_ms, signer))
+        add_key(folder / KEY_FOLDER, private, stated[-1])
+    return tuple(stated)
 
 
 def _equip_kafka(pki: PkiFolder, authority: Authority, now: datetime) -> None:

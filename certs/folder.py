@@ -75,6 +75,19 @@ class PkiFolder:
         """The keys for Kafka and its clients."""
         return KafkaFiles(self.root / "kafka", self.trust / "kafka-ca.pem")
 
+    def check_development(self) -> None:
+        """Refuse to make an agency's key here if this is no development PKI.
+
+        Raises:
+            SetupInvalid: the governance key is not in this folder, so its authorities are of a real exchange.
+        """
+        if not self.governance_key.exists():
+            message = (
+                "only a development PKI makes the keys of agencies. In an exchange a key stays with its agency: it "
+                "runs case-exchange certs request; then the authority runs case-exchange certs sign"
+            )
+            raise SetupInvalid(message)
+
     def authority(self, kind: AuthorityKind) -> Path:
         """The folder of an authority."""
         return self.root / "authorities" / kind

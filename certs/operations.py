@@ -1,4 +1,7 @@
-"""The tasks of an authority's operator: issue, renew, revoke, and publish revocation lists."""
+"""The tasks of an authority's operator: revoke, and publish lists; in a development PKI also issue and renew.
+
+certs/enrolment.py has the tasks of an exchange in which agencies keep their keys.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from broker.core.errors import CertificateInvalid, DirectoryInvalid
+from broker.core.errors import CertificateInvalid, DirectoryInvalid, SetupInvalid
+from broker.core.identity import Principal
 from broker.trust.certificates import der, find_issuer, load_certificates, principal_of
 from broker.trust.directory import open_directory, sign_directory, successions_of
 from broker.trust.directory_payload import directory_payload
@@ -22,11 +26,10 @@ from certs.profiles import KAFKA_NODE, LOCAL_NAMES, SIGNING, profile_of
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from broker.core.identity import Principal
     from broker.core.policy import Directory
     from certs.authority import Authority, Issued
     from certs.folder import PkiFolder
@@ -39,12 +42,11 @@ DIRECTORY_LIFETIME: Final = timedelta(days=365)
 
 
 class Credential(NamedTuple):
-    """A certificate with its file and its key's file, and whether the directory lists it already."""
+    """A certificate with its file and its key's file."""
 
     certificate: x509.Certificate
     certificate_path: Path
     key_path: Path
-    listed: bool
 
 
 def issue(
@@ -55,65 +57,124 @@ def issue(
     *,
     folder: Path | None = None,
     server_names: Sequence[str] = LOCAL_NAMES,
+    lifetime: timedelta | None = None,
 ) -> Credential:
-    """Make a key, certify it, and write both into the agency's folder, or into ``folder``.
+    """In a development PKI: make a key, certify it, and write both into the agency's folder, or into ``folder``.
 
-    A signing certificate is listed in the directory at once if the governance key is in the PKI folder, as in
-    development. Otherwise governance lists it.
+    A signing certificate is listed in the directory at once.
 
     Raises:
+        SetupInvalid: this is no development PKI.
         CertificateInvalid: there is already a key or certificate. Only a renewal may replace it.
         PeerUnknown: it is a signing certificate for an agency that the directory does not list.
     """
+    pki.check_development()
     target = make_folder(pki.member(principal.agency) if folder is None else folder)
     key_path, certificate_path = target / f"{profile.file_stem}.key", target / f"{profile.file_stem}.pem"
     for path in (key_path, certificate_path):
         if path.exists():
             message = f"{path.name} exists already; replace it with case-exchange certs renew"
             raise CertificateInvalid(message)
-    return _certify(pki, profile, principal, now, certificate_path=certificate_path, server_names=server_names)
+    names = server_names
+    return _certify(pki, profile, principal, now, path=certificate_path, server_names=names, lifetime=lifetime)
 
 
 def renew(pki: PkiFolder, certificate_path: Path, now: datetime) -> Credential:
-    """Replace a certificate and its key with new ones for the same principal, profile and names.
+    """In a development PKI: replace a certificate and its key with new ones for the same principal, profile and names.
 
     The old certificate is not revoked, so TLS connections and spooled records that use it stay valid. The directory
     still lists an old signing certificate, so that what it signed can be verified as long as it is kept.
 
     Raises:
+        SetupInvalid: this is no development PKI.
         CertificateInvalid: the certificate has no profile of this exchange, or was not issued by this PKI.
     """
+    pki.check_development()
     old = load_certificates(certificate_path)[0]
     profile = profile_of(old)
     if profile is None or find_issuer(old, [pki.load_authority(profile.authority).certificate]) is None:
         message = f"{certificate_path.name} was not issued by an authority in this PKI folder"
         raise CertificateInvalid(message)
-    names = _server_names(old)
-    return _certify(pki, profile, principal_of(old), now, certificate_path=certificate_path, server_names=names)
+    names = server_names_of(old)
+    return _certify(pki, profile, principal_of(old), now, path=certificate_path, server_names=names)
 
 
-def revoke(pki: PkiFolder, certificate_path: Path, now: datetime, reason: str, *, since: datetime) -> Issued:
-    """Revoke a certificate and publish the revocation list with it.
+class Revoked(NamedTuple):
+    """A certificate that was revoked, and the kind of its authority."""
 
-    Args:
-        pki: the PKI of its authority.
-        certificate_path: the certificate.
-        now: the time.
-        reason: one of ``certs.authority.REASONS``.
-        since: from this time on, it must not be trusted.
+    kind: AuthorityKind
+    entry: Issued
+
+
+def by_file(pki: PkiFolder, certificate_path: Path) -> dict[AuthorityKind, list[int]]:
+    """The serial number of the certificate in a file, by its authority.
 
     Raises:
-        CertificateInvalid: no authority here issued it, or it is already revoked.
+        CertificateInvalid: no authority here issued it.
     """
     certificate = load_certificates(certificate_path)[0]
     for kind in AUTHORITY_KINDS:
-        authority = pki.load_authority(kind)
-        if find_issuer(certificate, [authority.certificate]) is not None:
-            revoked = authority.revoke(certificate.serial_number, since, reason)
-            pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
-            return revoked
+        if find_issuer(certificate, [pki.load_authority(kind).certificate]) is not None:
+            return {kind: [certificate.serial_number]}
     message = f"{certificate_path.name} was not issued by an authority in this PKI folder"
     raise CertificateInvalid(message)
+
+
+def by_serial(pki: PkiFolder, serial: int) -> dict[AuthorityKind, list[int]]:
+    """A serial number, by the authority that gave it.
+
+    Raises:
+        SetupInvalid: no authority here gave it.
+    """
+    for kind in AUTHORITY_KINDS:
+        if serial in pki.load_authority(kind).issued:
+            return {kind: [serial]}
+    message = f"no authority in this PKI folder issued a certificate with the serial number {serial:x}"
+    raise SetupInvalid(message)
+
+
+def by_agency(pki: PkiFolder, agency: str, now: datetime) -> dict[AuthorityKind, list[int]]:
+    """All certificates of an agency that are neither revoked nor ended, by authority.
+
+    Raises:
+        SetupInvalid: there are none.
+    """
+    found = {
+        kind: [
+            serial
+            for serial, entry in pki.load_authority(kind).issued.items()
+            if Principal.parse(entry.principal).agency == agency and entry.revoked_at is None and entry.not_after > now
+        ]
+        for kind in AUTHORITY_KINDS
+    }
+    if not any(found.values()):
+        message = f"no authority in this PKI folder issued a certificate of {agency} that is still good"
+        raise SetupInvalid(message)
+    return found
+
+
+def revoke(
+    pki: PkiFolder, serials: Mapping[AuthorityKind, Sequence[int]], now: datetime, reason: str, *, since: datetime
+) -> list[Revoked]:
+    """Revoke certificates, and publish the revocation lists with them.
+
+    Args:
+        pki: the PKI of their authorities.
+        serials: as ``by_file``, ``by_serial`` and ``by_agency`` find them.
+        now: the time.
+        reason: one of ``certs.authority.REASONS``.
+        since: from this time on, they must not be trusted.
+
+    Raises:
+        CertificateInvalid: one is already revoked. Then none of its authority is.
+    """
+    revoked: list[Revoked] = []
+    for kind, numbers in serials.items():
+        if numbers:
+            authority = pki.load_authority(kind)
+            revoked += [Revoked(kind, authority.revoke(serial, since, reason)) for serial in numbers]
+            pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
+    return revoked
 
 
 def publish_lists(
@@ -146,26 +207,26 @@ def _certify(
     principal: Principal,
     now: datetime,
     *,
-    certificate_path: Path,
+    path: Path,
     server_names: Sequence[str],
+    lifetime: timedelta | None = None,
 ) -> Credential:
     directory = _directory_to_amend(pki) if profile is SIGNING else None
     if directory is not None:
         directory.agency(principal.agency)
     authority = pki.load_authority(profile.authority)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = authority.issue(profile, principal, key.public_key(), now, server_names=server_names)
+    certificate = authority.issue(
+        profile, principal, key.public_key(), now, server_names=server_names, lifetime=lifetime
+    )
     pki.save_state(profile.authority, authority)
     # It is listed before the key is used, because a record signed with an unlisted certificate would be refused.
     if directory is not None:
         _list_signer(pki, directory, principal.agency, certificate, now)
-    certificate_path, key_path = write_credential(key, certificate, certificate_path)
-    return Credential(certificate, certificate_path, key_path, listed=directory is not None)
+    return Credential(certificate, *write_credential(key, certificate, path))
 
 
-def _directory_to_amend(pki: PkiFolder) -> Directory | None:
-    if not pki.governance_key.exists():
-        return None
+def _directory_to_amend(pki: PkiFolder) -> Directory:
     try:
         document = pki.directory.read_bytes()
     except OSError as error:
@@ -191,7 +252,8 @@ def _list_signer(
     write_public(pki.directory, sign_directory(directory_payload(amended), key, successions))
 
 
-def _server_names(certificate: x509.Certificate) -> list[str]:
+def server_names_of(certificate: x509.Certificate) -> list[str]:
+    """The DNS names and addresses in a server's certificate."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     addresses = names.get_values_for_type(x509.IPAddress)
     return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]

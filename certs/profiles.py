@@ -34,6 +34,8 @@ AuthorityKind = Literal["tls", "signing", "kafka"]
 TLS_LIFETIME: Final = timedelta(days=7)
 SIGNING_LIFETIME: Final = timedelta(days=2 * 365)
 AUTHORITY_LIFETIME: Final = timedelta(days=10 * 365)
+LONGEST: Final = {"tls": timedelta(days=90), "signing": timedelta(days=3 * 365), "kafka": TLS_LIFETIME}
+"""The longest lifetime that somebody can ask for, by kind of authority. Kafka reads no revocation lists."""
 BACKDATING: Final = timedelta(minutes=5)
 """Certificates begin this long before they are issued, because some peers' clocks are slow."""
 
@@ -103,8 +105,11 @@ def kafka_name(principal: Principal) -> str:
     return f"{principal.agency}/{principal.system}"
 
 
-def profile_of(certificate: x509.Certificate) -> Profile | None:
-    """The profile of a leaf certificate, or None. It is known by its extended key usage, and for Kafka by its name."""
+def profile_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> Profile | None:
+    """The profile of a leaf certificate or of a request, or None.
+
+    It is known by its extended key usage, and for Kafka by its name.
+    """
     try:
         usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
@@ -146,10 +151,9 @@ def leaf(
     """
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(principal.spiffe_id)]
     if profile.is_server:
-        names.extend(map(_general_name, server_names))
-    people = f"{principal.agency} {principal.system} {profile.name}"
+        names.extend(map(general_name, server_names))
     return (
-        _certificate(_kafka_subject(profile, principal) if profile.authority == "kafka" else people, public_key)
+        _certificate(subject(profile, principal), public_key)
         .not_valid_before(now - BACKDATING)
         .not_valid_after(now + (profile.lifetime if lifetime is None else lifetime))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -162,7 +166,7 @@ def leaf(
 def authority(name: str, public_key: ec.EllipticCurvePublicKey, now: datetime) -> x509.CertificateBuilder:
     """An authority's own certificate without issuer and authority key identifier. It may issue only leaves."""
     return (
-        _certificate(name, public_key)
+        _certificate(common_name(name), public_key)
         .not_valid_before(now - BACKDATING)
         .not_valid_after(now + AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -173,6 +177,16 @@ def authority(name: str, public_key: ec.EllipticCurvePublicKey, now: datetime) -
 def common_name(text: str) -> x509.Name:
     """A distinguished name with one common name, cut to the 64 characters that X.520 allows."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_COMMON_NAME_LENGTH].rstrip())])
+
+
+def subject(profile: Profile, principal: Principal) -> x509.Name:
+    """The name in a leaf certificate, and in a request for one: for people, and for Kafka exact.
+
+    Raises:
+        CertificateInvalid: Kafka would not know the principal by it, or would take it for another one.
+    """
+    people = f"{principal.agency} {principal.system} {profile.name}"
+    return common_name(_kafka_subject(profile, principal) if profile.authority == "kafka" else people)
 
 
 def _kafka_subject(profile: Profile, principal: Principal) -> str:
@@ -187,10 +201,10 @@ def _kafka_subject(profile: Profile, principal: Principal) -> str:
     return subject
 
 
-def _certificate(name: str, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _certificate(name: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
-        .subject_name(common_name(name))
+        .subject_name(name)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
@@ -211,7 +225,8 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _general_name(text: str) -> x509.GeneralName:
+def general_name(text: str) -> x509.GeneralName:
+    """The name of a TLS server in a certificate: an address or a DNS name."""
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.policy import ANY, PublishRight, ReceiveRight, ReplayRight
 from broker.core.streams import AUDIT, CASES, DNA, NOTICES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TRUST_DOMAIN: Final = "case-exchange.example"
 EXCHANGE: Final = "exchange"
@@ -42,9 +46,9 @@ class Member(NamedTuple):
     replay: dict[str, ReplayRight]
 
 
-def members() -> tuple[Member, ...]:
-    """Every agency of the development exchange, with its rights."""
-    return (
+def members(*, plain: bool = False) -> tuple[Member, ...]:
+    """Every agency of the development exchange, with its rights. ``plain``: nothing need be sealed."""
+    listed = (
         _police(SHANXI, "Shanxi provincial police (sample)", other=HEBEI),
         _police(HEBEI, "Hebei provincial police (sample)", other=SHANXI),
         _lab(),
@@ -53,6 +57,11 @@ def members() -> tuple[Member, ...]:
         Member(AUDIT_OFFICE, "National audit office (sample)", "auditor", {}, {}, _auditor_replay()),
         Member(EXCHANGE, "The exchange itself (sample)", "broker", {}, {}, {}),
     )
+    return tuple(each._replace(publish=_all_plain(each.publish)) for each in listed) if plain else listed
+
+
+def _all_plain(publish: Mapping[str, PublishRight]) -> dict[str, PublishRight]:
+    return {kind: replace(right, plain=_WHOLE) for kind, right in publish.items()}
 
 
 def _police(agency: str, name: str, *, other: str) -> Member:
@@ -108,7 +117,8 @@ def _ministry() -> Member:
         "gateway",
         publish={
             # It also receives its own notices, and the records that end them: the notice board is made from these.
-            "PublicNotice": _to(*_POLICE, NGO, MINISTRY),
+            # Everybody may see a notice, so it is the one kind that need not be sealed.
+            "PublicNotice": _to(*_POLICE, NGO, MINISTRY, plain=_WHOLE),
             "Closure": _to(*_POLICE, LAB, NGO, MINISTRY),
             "Correction": _to(*_POLICE, LAB, NGO, MINISTRY),
         },
@@ -151,8 +161,8 @@ def _auditor_replay() -> dict[str, ReplayRight]:
     return {CASES: evidence_only, DNA: evidence_only, NOTICES: evidence_only, AUDIT: ReplayRight(_WHOLE)}
 
 
-def _to(*recipients: str) -> PublishRight:
-    return PublishRight(frozenset(recipients), _WHOLE)
+def _to(*recipients: str, plain: frozenset[str] = frozenset()) -> PublishRight:
+    return PublishRight(frozenset(recipients), _WHOLE, plain)
 
 
 def _from(*publishers: str) -> ReceiveRight:

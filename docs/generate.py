@@ -67,6 +67,13 @@ All are in `gateway.folder`.
 | `trust/` | copies of the newest directory and revocation list, so that no restart goes back to older ones |
 | `spool.db` | the spool: outgoing records, receipts, numbers, what was taken in and delivered, directory versions |
 
+Nothing is deleted from these folders unless `[retention]` says so. An agency's law usually does: set the days. A
+sweep at the start and every hour then deletes what is older, and logs how many files it were. The age counts from
+when a file came into its folder. `done_days` is also for `inbox/attachments/`. In the outbox all records of a case
+go together, when the newest is old enough. So a Closure stays as long as the notice that it withdrew, and a picture
+as long as a record that names it. A notice board shows what is in the outbox: what is swept is not shown any more.
+`case-exchange dna watch --keep-days` does the same for the laboratory's `done/` and `quarantine/`.
+
 A file in the inbox waits while it still grows: it is taken in if it has not changed for `poll_seconds`, and not while
 its name is that of a partial upload: with `.` or `~` at the beginning, or `~`, `.filepart`, `.part`, `.tmp` or
 `.crdownload` at the end. No other user can open what the gateway and the broker write, or the folders that they make.

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ import structlog
 from broker.client.records import InForce
 from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
 from broker.core.inforce import DirectoryVersion, may_be_in_force
+from broker.core.keyhistory import KeyHistory
+from broker.trust.directory import learn_successions, open_directory
 from broker.trust.keyring import DirectoryKeyring
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from adapters.edge.spool import Spool
     from broker.core.policy import Directory
     from broker.ports import Clock
+    from broker.trust.governance import Governance
     from broker.trust.revocation import Revocations
 
 _log = structlog.get_logger("adapters.edge.directories")
@@ -41,6 +45,8 @@ class SeenDirectories:
         revocations: Revocations,
         clock: Clock,
         ask: Callable[[int | None], Awaitable[list[bytes]]],
+        *,
+        history: KeyHistory,
     ) -> None:
         """Begin with the versions in the spool.
 
@@ -50,7 +56,9 @@ class SeenDirectories:
             revocations: the revocation lists of the signing authorities.
             clock: gives the time, to find what is in force now.
             ask: asks the broker for the versions in force at a time, or now.
+            history: what the versions say of encryption keys.
         """
+        self._history = history
         self._spool = spool
         self._read = read
         self._revocations = revocations
@@ -67,6 +75,7 @@ class SeenDirectories:
 
         Raises:
             DirectoryInvalid: the pinned key did not sign it, or signed two different directories with this version.
+            KeyHistoryBroken: it takes back what an agency stated of its encryption keys.
         """
         for known in list(self._seen.values()):
             if known.directory.document == document:
@@ -78,6 +87,9 @@ class SeenDirectories:
         if same is not None:
             message = "the directory has the version of another one that was seen, but a different content"
             raise DirectoryInvalid(message, version=str(directory.version))
+        for broken in self._history.add(directory):
+            # It was in force here before this edge learned what it takes back.
+            _log.error("a directory version took back a key statement", reason=broken.reason, **broken.details)
         # It came into force at this time or later. Only the broker knows exactly when.
         version = DirectoryVersion(directory.issued_at_ms, directory, DirectoryKeyring(directory, self._revocations))
         self._seen[directory.version] = version
@@ -140,3 +152,13 @@ class SeenDirectories:
         except DirectoryInvalid as error:
             _log.error("a directory version cannot be used", reason=error.reason, cause=error.message)
             return None
+
+
+def key_history(spool: Spool, governance: Governance) -> KeyHistory:
+    """What the versions in a spool say of encryption keys. A version that cannot be read any more says nothing."""
+    documents, history = spool.directories(), KeyHistory()
+    learn_successions(documents, governance)
+    for document in documents:
+        with contextlib.suppress(DirectoryInvalid):
+            history.add(open_directory(document, governance))
+    return history

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from adapters.edge.checkpoints import SeenCheckpoints
-from adapters.edge.directories import SeenDirectories
+from adapters.edge.directories import SeenDirectories, key_history
 from adapters.edge.included import IncludedRecords
+from adapters.edge.ownkeys import watch_own_keys
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
 from adapters.retention import keep_swept
@@ -22,12 +24,16 @@ from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
+from broker.client.sealing import Opening, Sealing
 from broker.client.subscriber import Subscriber
 from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
+    DirectoryInvalid,
     DirectoryVersionMissing,
+    EncryptionKeyNotInForce,
     FormerReceiptInvalid,
+    KeyWrapsInvalid,
     PeerUnknown,
     RightDenied,
     SectionNotAllowed,
@@ -38,28 +44,37 @@ from broker.core.former import stated
 from broker.trust.certificates import principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
+from broker.trust.expiries import ExpiryWatch, list_expiries, own_expiries
 from broker.trust.governance import Governance
+from broker.trust.hpke import HpkeWrapper
+from broker.trust.keyfolder import FolderKeys
 from broker.trust.keyring import LiveKeyring
 from broker.trust.revocation_files import RevocationFiles
-from broker.trust.signing import EcdsaSigner
+from broker.trust.sealing import AesGcmCipher
+from broker.trust.signers import WatchedSigner, lists
 from broker.trust.system import SystemClock, SystemEntropy
 from broker.trust.tls import WatchedTls
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import grpc
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
     from broker.client.records import InForce, VerifiedRecord
     from broker.client.subscriber import Delivered
+    from broker.config.edge import AgencyConfig
+    from broker.core.policy import Directory
+    from broker.trust.expiries import Expiry
 
 _log = structlog.get_logger("adapters.edge.edge")
 _BY_ANOTHER_DIRECTORY: Final = (
     DirectoryVersionMissing,
+    EncryptionKeyNotInForce,
     FormerReceiptInvalid,
+    KeyWrapsInvalid,
     PeerUnknown,
     RightDenied,
     SectionNotAllowed,
@@ -87,6 +102,8 @@ class Edge(NamedTuple):
     revocations: RevocationFiles
     channel: grpc.aio.Channel
     tls: WatchedTls
+    signer: WatchedSigner
+    open_directory: Callable[[bytes], Directory]
 
     def reload_trust(self) -> None:
         """Read again what governance publishes, and the TLS files.
@@ -104,6 +121,21 @@ class Edge(NamedTuple):
                 _log.error("a file of trust cannot be used", reason=error.reason, remedy=error.remedy)
             except Exception as defect:  # noqa: BLE001 - whatever it is, the files are looked at again
                 _log.error("a file of trust cannot be used", cause=type(defect).__name__)
+
+    async def renew_signer(self) -> None:
+        """Sign with a renewed certificate, if the directory in force lists it, here and at the broker.
+
+        Raises:
+            CaseExchangeError: it cannot be used, or the broker did not answer. The former one stays in use.
+        """
+        renewed = await asyncio.to_thread(self.signer.renewed, self.directory.latest)
+        if renewed is None:
+            return
+        # Asked only now: it is rare. A record that the broker refuses would be lost to its agency.
+        in_force = [self.open_directory(document) for document in await directories_in_force(self.channel)]
+        if in_force and all(lists(directory, self.agency, renewed) for directory in in_force):
+            self.composer.use(await asyncio.to_thread(self.signer.use))
+            _log.info("the signing certificate was renewed")
 
     async def verify(self, delivered: Delivered) -> VerifiedRecord:
         """Check a received record with the directories seen here; if that is not enough, with those of the broker.
@@ -138,16 +170,19 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     """
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
     tls = WatchedTls(TlsFiles(config.certificate, config.key, config.authorities), clock)
-    signer = EcdsaSigner.load(config.signing_key, config.signing_certificate)
+    signer = WatchedSigner(config.signing_key, config.signing_certificate, clock)
     # The system comes from the connection's certificate: the broker accepts no records of another system.
     principal = tls.principal
-    if principal_of(signer.certificate).agency != principal.agency:
+    if principal_of(signer.current.certificate).agency != principal.agency:
         message = "the signing certificate and the TLS certificate belong to different agencies"
         raise CertificateInvalid(message)
     governance = Governance.load(profile.trust.governance_key)
     # What was in force stays in force, also if an older file comes back and the program is restarted.
     kept = profile.folder / "trust"
-    directory = DirectoryFile(profile.trust.directory, governance, clock, kept / "directory.json")
+    forgot = not kept.exists()
+    with contextlib.closing(Spool(profile.folder / "spool.db")) as former:
+        history = key_history(former, governance)
+    directory = DirectoryFile(profile.trust.directory, governance, clock, kept / "directory.json", history)
     revocations = RevocationFiles(
         [profile.trust.signing_revocations],
         lambda: directory.latest.signing_authorities,
@@ -155,13 +190,17 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         kept=kept / "signing-revocations.pem",
     )
     keyring = LiveKeyring(directory, revocations)
+    sealing = Sealing(lambda: directory.latest, AesGcmCipher(), HpkeWrapper())
+    has_keys = config.encryption_keys != Path()
+    opening = Opening(AesGcmCipher(), FolderKeys(config.encryption_keys)) if has_keys else None
     spool = Spool(profile.folder / "spool.db")
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
     try:
         async with RenewableChannel(settings, tls.initial) as channel:
             read = functools.partial(open_directory, governance=governance)
             ask = functools.partial(directories_in_force, channel)
-            directories = SeenDirectories(spool, read, revocations, clock, ask)
+            directories = SeenDirectories(spool, read, revocations, clock, ask, history=history)
+            _go_on(directory, spool.directories(), forgot=forgot)
             directories.note(directory.latest.document)
             present = functools.partial(present_checkpoints, channel)
             checkpoints = SeenCheckpoints(spool, lambda: directory.latest, present, clock)
@@ -170,8 +209,8 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             edge = Edge(
                 principal.agency,
                 spool,
-                RecordComposer(principal, signer, codec, SystemEntropy(), clock),
-                RecordVerifier(principal.agency, codec),
+                RecordComposer(principal, signer.current, codec, SystemEntropy(), clock, sealing=sealing),
+                RecordVerifier(principal.agency, codec, opening),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
                 codec,
@@ -183,9 +222,13 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 revocations,
                 channel,
                 tls,
+                signer,
+                read,
             )
+            latest, seconds = lambda: directory.latest, profile.trust.reload_seconds
             work = (
-                _watch(edge, channel, profile.trust.reload_seconds),
+                watch_own_keys(config.encryption_keys, principal.agency, latest, seconds),
+                _watch(edge, channel, config, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),
                 sweep(spool.sent, clock, profile.keep_days),
@@ -203,11 +246,35 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         spool.close()
 
 
-async def _watch(edge: Edge, channel: RenewableChannel, seconds: float) -> None:
+def _go_on(directory: DirectoryFile, seen: Sequence[bytes], *, forgot: bool) -> None:
+    """Put the newest version of the spool into force, if the copy of it is lost. Then the revocation list's is too."""
+    if not forgot or not seen:
+        return
+    _log.error("the copies of what was in force are lost: get the newest revocation list from governance", file="trust")
+    for document in seen:
+        # What governance did not sign, or replaced since, is for SeenDirectories to tell.
+        with contextlib.suppress(DirectoryInvalid):
+            directory.offer(document)
+
+
+async def _watch(edge: Edge, channel: RenewableChannel, config: AgencyConfig, seconds: float) -> None:
+    expiries = ExpiryWatch(functools.partial(_expiries, edge, config), edge.clock)
     while True:
+        await asyncio.to_thread(expiries.look)
         await asyncio.sleep(seconds)
         await asyncio.to_thread(edge.reload_trust)
         renewed = edge.tls.newest()
         if renewed is not None:
             _log.info("the TLS files were renewed")
             channel.renew(renewed)
+            edge.subscriber.reopen()
+        try:
+            await edge.renew_signer()
+        except CaseExchangeError as error:
+            _log.error("a renewed signing certificate is not used yet", reason=error.reason, cause=error.message)
+
+
+def _expiries(edge: Edge, config: AgencyConfig) -> list[Expiry]:
+    # The directory's file tells of its own end.
+    own = own_expiries(config.certificate, config.signing_certificate, config.authorities, edge.directory.latest)
+    return [*own, *list_expiries(edge.revocations.documents())]

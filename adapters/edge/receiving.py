@@ -21,6 +21,7 @@ from broker.core.errors import (
     EnvelopeMalformed,
     LeaseLost,
     RecordInvalid,
+    SealKeyMissing,
     SetupInvalid,
     SpoolUnavailable,
     Unavailable,
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from broker.core.body import Body
 
 _log = structlog.get_logger("adapters.edge.receiving")
-_PASSING: Final = (Unavailable, SpoolUnavailable, SetupInvalid, OSError)
-"""Faults of this side: its disk, its spool, its files of trust and settings. The record has to wait."""
+_PASSING: Final = (Unavailable, SpoolUnavailable, SetupInvalid, SealKeyMissing, OSError)
+"""Faults of this side: its disk, its spool, its files of trust, keys and settings. The record has to wait."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
 _MOST_OF_A_NAME: Final = 100
 _Used = TypeVar("_Used")
@@ -194,7 +195,7 @@ async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
     """Verify a delivery and put its record together.
 
     Raises:
-        Unavailable, SpoolUnavailable, SetupInvalid, OSError: it has to wait.
+        Unavailable, SpoolUnavailable, SetupInvalid, SealKeyMissing, OSError: it has to wait.
         CaseExchangeError: it can never be used.
     """
     with contained(OSError):

@@ -95,6 +95,8 @@ class Spool:
         with self._locked():
             # One process for each spool: the lock is held while the connection is open.
             self._connection = open_file(path, _SCHEMA, exclusive=True)
+            # What is deleted is overwritten: drafts are plain until their records are signed.
+            self._connection.execute("PRAGMA secure_delete = ON")
             self.numbers: Final = Numbers(self._connection, self._locked)
             self.holds: Final = Holds(self._connection, self._locked)
             self.staging: Final = Staging(self._connection, self._locked, self.transaction)

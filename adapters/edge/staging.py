@@ -142,6 +142,16 @@ class Staging(SpoolPart):
                 ).rowcount
         with self._transaction():
             self.finish(file)
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave nothing of deleted drafts in the spool's files. Call it outside a transaction.
+
+        SQLite overwrites what is deleted, but its write-ahead log still has the pages of before. The disk itself may
+        keep old blocks.
+        """
+        with self._locked():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def sweep(self) -> None:
         """Delete the files that an earlier process did not read to their end."""

@@ -120,6 +120,7 @@ class Intake:
                     spool.staging.finish(file)
                     if sha256 and not (refused or log.refused):
                         spool.add_source(sha256)
+        spool.staging.forget()
         return count
 
     def _sign_one(self, draft: StagedDraft, sha256: bytes, log: IssueLog) -> bool:

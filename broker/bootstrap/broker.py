@@ -43,15 +43,15 @@ from broker.services.publish import PublishService
 from broker.services.quotas import Quotas, limits_in_force
 from broker.services.refusals import Refusals
 from broker.services.restoring import Restoring
+from broker.services.revocationlists import newest_lists
 from broker.services.versions import DirectoryVersions, KnownVersions
 from broker.trust.certificates import principal_of
-from broker.trust.signing import EcdsaSigner
 from broker.trust.system import SteadyClock, SystemEntropy
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import server_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable
 
     from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
@@ -83,16 +83,16 @@ class Broker:
         self._begun = opened.begun
         self.log = log = opened.log
         self._trust = trust
-        codec, entropy = ProtobufCodec(), SystemEntropy()
-        signer = EcdsaSigner.load(config.signing.key, config.signing.certificate)
+        self._codec = codec = ProtobufCodec()
+        signer = trust.signer
         directory = trust.directory
         self._audit = AuditTrailService(
             directory=directory,
-            system=principal_of(signer.certificate).system,
+            system=principal_of(signer.current.certificate).system,
             signer=signer,
             codec=codec,
             log=log,
-            entropy=entropy,
+            entropy=SystemEntropy(),
             clock=clock,
         )
         self.follower = CheckpointFollower(
@@ -182,8 +182,9 @@ class Broker:
         Raises:
             LogUnavailable, LogFull, LogError, DirectoryUnavailable
         """
-        self._trust.learn(await self._versions.of_period(None, None))
-        await self._audit.directory_in_force()
+        lists = await newest_lists(self.log, self._codec)
+        self._trust.learn(await self._versions.of_period(None, None), lists)
+        await self._audit.trust_in_force(self._trust.lists())
         await self._begun()
         await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
@@ -222,11 +223,12 @@ class Broker:
     async def _watch_trust(self) -> None:
         while True:
             await asyncio.sleep(self._config.trust.reload_seconds)
-            newer_directory, recheck = self._trust.reload()
-            if newer_directory:
+            changed = self._trust.reload()
+            if changed.directory:
                 _log.info("directory in force", version=self._trust.directory.current().version)
-                await _logged(self._audit.directory_in_force)
-            if recheck:
+            if changed.directory or changed.lists:
+                await _logged(self._audit.trust_in_force(self._trust.lists()))
+            if changed.peers:
                 self._server.recheck_peers()
 
     async def _watch_health(self) -> None:
@@ -290,8 +292,8 @@ async def open_broker(
         yield broker
 
 
-async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+async def _logged(work: Awaitable[None]) -> None:
     try:
-        await work()
+        await work
     except CaseExchangeError as error:
         _log.error("could not write to the audit stream", reason=error.reason, remedy=error.remedy)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.client.connection import ConnectionSettings, open_channel
+from broker.trust.expiries import Expiry, directory_expiry, list_expiries, own_expiries
+from broker.trust.revocation_files import RevocationFiles
 from broker.trust.system import SystemClock
-from broker.trust.tls import check_tls_files
+from broker.trust.tls import ready_tls
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
     import grpc
 
     from broker.config.edge import EdgeConfig
+    from broker.core.policy import Directory
 
 
 def connect(config: EdgeConfig) -> grpc.aio.Channel:
@@ -22,6 +25,26 @@ def connect(config: EdgeConfig) -> grpc.aio.Channel:
         CertificateInvalid, KeyInvalid: a TLS file cannot be used.
     """
     agency = config.agency
-    check_tls_files(agency.certificate, agency.key, SystemClock().now_ms())
+    files = TlsFiles(agency.certificate, agency.key, agency.authorities)
+    ready_tls(files, SystemClock().now_ms())
     settings = ConnectionSettings(config.broker.address, config.broker.server_name or None)
-    return open_channel(settings, TlsFiles(agency.certificate, agency.key, agency.authorities).read())
+    return open_channel(settings, files.read())
+
+
+def edge_expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
+    """When the certificates of a profile end, its authorities, and the directory in force."""
+    agency = config.agency
+    own = own_expiries(agency.certificate, agency.signing_certificate, agency.authorities, directory)
+    return [*own, directory_expiry(directory)]
+
+
+def edge_list_expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
+    """When the revocation list of a profile ends.
+
+    Raises:
+        RevocationListInvalid, CertificateInvalid: it cannot be used.
+    """
+    authorities = directory.signing_authorities
+    return list_expiries(
+        RevocationFiles([config.trust.signing_revocations], lambda: authorities, grace_ms=0).documents()
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.core.errors import CaseExchangeError
+from broker.trust.renewal import take_up_tls
+from broker.trust.system import SystemClock
 
 if TYPE_CHECKING:
     from broker.web.tls import ServerContext
@@ -17,9 +19,11 @@ _log = structlog.get_logger("broker")
 
 async def watch_tls(context: ServerContext, seconds: float) -> None:
     """Use renewed TLS files for the connections that come. Never returns."""
+    clock = SystemClock()
     while True:
         await asyncio.sleep(seconds)
         try:
+            take_up_tls(context.certificate, context.key, None, clock.now_ms())
             # Certificate and key are replaced one after the other. Until they match, this is tried again.
             context.refresh()
         except CaseExchangeError as error:

@@ -21,9 +21,11 @@ from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
+from broker.trust.renewal import take_up_tls
 from broker.trust.system import SystemEntropy
-from broker.trust.tls import check_tls_files
+from broker.trust.tls import check_tls_files, ready_tls
 from broker.wire.codec import ProtobufCodec
+from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
     import contextlib
@@ -128,7 +130,7 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
         CertificateInvalid, KeyInvalid: a TLS file cannot be used.
     """
     config.check()
-    check_tls_files(config.certificate, config.key, clock.now_ms())
+    ready_tls(TlsFiles(config.certificate, config.key, config.authorities), clock.now_ms())
     tls = KafkaTls(config.certificate, config.key, config.authorities)
     return KafkaConnection(config.servers, tls, config.prefix, config.timeout_seconds)
 
@@ -140,6 +142,7 @@ async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Cl
     while True:
         await asyncio.sleep(seconds)
         try:
+            take_up_tls(*files, clock.now_ms())
             state = [FileState.of(path) for path in files]
             if state != seen and connection.tls is not None:
                 # Certificate and key are replaced one after the other. Until they match, this is tried again.

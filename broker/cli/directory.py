@@ -1,4 +1,4 @@
-"""``case-exchange directory``: sign the directory (governance), and show it (everyone)."""
+"""``case-exchange directory``: prepare and sign the directory (governance), and show it (everyone)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from broker.cli.directoryfiles import read_bytes
+from broker.cli.directorykeys import directory_keys
+from broker.cli.directorymembers import add_agency, add_certificate, diff, lint, warn
 from broker.cli.options import json_option, root_option
-from broker.core.errors import CertificatesUnlisted, DirectoryInvalid, KeyInvalid, SetupInvalid
-from broker.core.policy import rights_without_counterpart
+from broker.core.encryptionkeys import ARCHIVE, RECORDS
+from broker.core.errors import CertificatesUnlisted, KeyInvalid, SetupInvalid
+from broker.core.keyhistory import check_successor
+from broker.core.policy import keys_in_force
 from broker.core.tree.witnesspolicy import parse_directory_policy
-from broker.files import PUBLIC_FILE, read_file, replace_file
-from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, sign_directory, successions_of
-from broker.trust.directory_incarnations import check_incarnations, with_incarnations
+from broker.files import PUBLIC_FILE, replace_file
+from broker.trust.carriedkeys import keep_former_statements, with_statements
+from broker.trust.directory import open_directory, sign_directory, successions_of
+from broker.trust.directory_incarnations import with_incarnations
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.governance import Governance, public_key_of, state_succession
 from broker.trust.keys import load_signing_key, load_verification_keys
@@ -23,8 +29,6 @@ from broker.trust.retirement import keep_former_certificates
 from broker.trust.system import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from broker.core.policy import Agency, Directory
     from broker.trust.governance import EitherKey
 
@@ -33,7 +37,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group(no_args_is_help=True)
 def directory() -> None:
-    """Show and sign the list of agencies. It has their keys and rights."""
+    """Show, change and sign the list of agencies. It has their keys and rights."""
+
+
+for _command in (add_agency, add_certificate, diff, lint, directory_keys):
+    directory.add_command(_command)
 
 
 @directory.command()
@@ -45,7 +53,7 @@ def show(document: Path, *, roots: tuple[Path, ...], as_json: bool) -> None:
 
     Example:  case-exchange directory show .dev/pki/trust/directory.json --root .dev/pki/trust/governance.pem
     """
-    opened = open_directory(_read(document), Governance.load(*roots))
+    opened = open_directory(read_bytes(document), Governance.load(*roots))
     if as_json:
         click.echo(json.dumps(json.loads(directory_payload(opened)), indent=2, ensure_ascii=False))
         return
@@ -65,6 +73,13 @@ def show(document: Path, *, roots: tuple[Path, ...], as_json: bool) -> None:
     help="Drop all former certificates of this agency, or the one with this fingerprint. May be repeated.",
 )
 @click.option("--incarnations", type=_FILE, help="Declarations to add, as `case-exchange incarnation` wrote them.")
+@click.option(
+    "--key-statement",
+    "statements",
+    type=_FILE,
+    multiple=True,
+    help="A statement of an agency about its encryption key, to add (`case-exchange keys`). May be repeated.",
+)
 @click.option("--former-key", type=_FILE, help="The private key that hands over to --key with this version.")
 @click.option("--lost-key", type=_FILE, help="The public key (PEM) of a lost key, which --key replaces.")
 def sign(
@@ -75,44 +90,50 @@ def sign(
     previous: Path | None,
     dropped: tuple[str, ...],
     incarnations: Path | None,
+    statements: tuple[Path, ...],
     former_key: Path | None,
     lost_key: Path | None,
 ) -> None:
     """Check a payload and sign it. Raise its version first: nobody accepts an old version, or a changed one.
 
     The previous version may list signing certificates that the new one does not. These are kept as retired, because
-    records that they signed must still verify. To drop them for ever, use --drop.
+    records that they signed must still verify. To drop them for ever, use --drop. Key statements that have not ended
+    are kept, too: only their agency can end them.
 
     To change governance's key, sign with the new one and name the former one with --former-key. Nobody has to pin the
     new key. If the former key is lost or stolen, use --lost-key instead. Then everybody must pin the new key.
 
     Example:  case-exchange directory sign payload.json --key governance.key --out directory.json
     """
-    governance_key, content = load_signing_key(key), _read(payload)
-    directory = parse_payload(content, document=b"")
+    governance_key, content = load_signing_key(key), read_bytes(payload)
+    directory = parse_payload(content, document=b"", draft=True)
     if incarnations is not None:
-        directory = with_incarnations(directory, _read(incarnations), SystemClock().now_ms())
+        directory = with_incarnations(directory, read_bytes(incarnations), SystemClock().now_ms())
         content = directory_payload(directory)
-    check_incarnations(directory)
-    _warn(directory)
+    warn(directory)
     before = previous or (out if out.exists() else None)
     handing_over = _former_key(former_key, lost_key)
     successions: list[dict[str, Any]] = []
+    stated = [*map(read_bytes, statements)]
     if before is not None:
         known = [governance_key.public_key(), *map(public_key_of, handing_over)]
-        former = open_directory(_read(before), Governance(*known))
+        former = open_directory(read_bytes(before), Governance(*known))
         successions = successions_of(former.document)
         for one in former.incarnations:
             if one not in directory.incarnations:
                 click.echo(f"warning: a declared incarnation of {one.partition} is dropped or changed", err=True)
         amended, retirements = keep_former_certificates(directory, former, SystemClock().now_ms(), frozenset(dropped))
-        if amended != directory:
-            content = directory_payload(amended)
+        amended = keep_former_statements(with_statements(amended, stated), former)
+        check_successor(former, amended)
         for agency, fingerprint in retirements:
             click.echo(f"{agency}: the certificate {fingerprint} is retired from now on")
     elif directory.version > 1 or dropped:
         message = f"the version before {directory.version} is not known, so its certificates are not known"
         raise CertificatesUnlisted(message)
+    else:
+        amended = with_statements(directory, stated)
+    if amended != directory:
+        content = directory_payload(amended)
     successions += [state_succession(directory, one, governance_key) for one in handing_over]
     document = sign_directory(content, governance_key, successions)
     # Nobody could use a document that its own statements contradict.
@@ -140,36 +161,8 @@ def _former_key(former: Path | None, lost: Path | None) -> list[EitherKey]:
     return list(keys)
 
 
-def _warn(directory: Directory) -> None:
-    """Say what governance may not have meant.
-
-    Raises:
-        DirectoryInvalid: the directory has expired already, so nobody could use it.
-    """
-    now_ms = SystemClock().now_ms()
-    if directory.expires_at_ms <= now_ms:
-        message = "the directory has already expired: set a later expires_at"
-        raise DirectoryInvalid(message)
-    if directory.expires_soon(now_ms):
-        click.echo(f"warning: the directory expires soon: {_date(directory.expires_at_ms)}", err=True)
-    open_keys = len(directory.log_keys) - len(directory.ended_log_keys)
-    if open_keys > 1:
-        text = f"warning: {open_keys} of log_keys have no end: list those that no broker signs with in ended_log_keys"
-        click.echo(f"{text} (`case-exchange log-key`)", err=True)
-    for right in rights_without_counterpart(directory):
-        click.echo(f"warning: {right}", err=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_file(path, MAX_DIRECTORY_BYTES)
-    except OSError as error:
-        message = f"{path.name} cannot be read: {error.strerror}"
-        raise DirectoryInvalid(message) from error
-
-
 def _print(opened: Directory) -> None:
-    until = _date(opened.expires_at_ms)
+    until, now_ms = _date(opened.expires_at_ms), SystemClock().now_ms()
     click.echo(f"{opened.trust_domain}: version {opened.version}, in force until {until}{_soon(opened)}")
     click.echo(f"purposes: {', '.join(sorted(opened.purposes))}")
     for kind, agencies in sorted(opened.may_correct.items()):
@@ -191,6 +184,8 @@ def _print(opened: Directory) -> None:
         in_use, retired = len(agency.signing_certificates), len(agency.retired_certificates)
         former = f" and {retired} retired" if retired else ""
         click.echo(f"{agency.id}: {agency.name}, {in_use} signing certificates in use{former}")
+        for key in keys_in_force(agency, now_ms, RECORDS) + keys_in_force(agency, now_ms, ARCHIVE):
+            click.echo(f"  encryption key {key.key_id.hex()[:16]} for {key.use} until {_date(key.ends_at_ms)}")
         _print_rights(agency)
 
 
@@ -203,9 +198,9 @@ def _soon(opened: Directory) -> str:
 
 
 def _print_rights(agency: Agency) -> None:
-    publish: Mapping[str, frozenset[str]] = {kind: right.recipients for kind, right in agency.publish.items()}
-    for kind, recipients in sorted(publish.items()):
-        click.echo(f"  publishes {kind} to {', '.join(sorted(recipients))}{_of(agency.publish[kind].sections)}")
+    for kind, told in sorted(agency.publish.items()):
+        plain = f", plain: {', '.join(sorted(told.plain))}" if told.plain else ""
+        click.echo(f"  publishes {kind} to {', '.join(sorted(told.recipients))}{_of(told.sections)}{plain}")
     for kind, heard in sorted(agency.receive.items()):
         click.echo(f"  receives {kind} from {', '.join(sorted(heard.publishers))}{_of(heard.sections)}")
     for stream, right in sorted(agency.replay.items()):

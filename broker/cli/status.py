@@ -6,20 +6,25 @@ import asyncio
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.bootstrap.edge import connect
+from broker.bootstrap.edge import connect, edge_expiries, edge_list_expiries
+from broker.bootstrap.trust import configured_expiries
+from broker.cli.expiries import expiry_facts, print_expiries
 from broker.cli.main import REFUSED
-from broker.cli.options import json_option, profile_option
+from broker.cli.options import json_option
 from broker.client.auditor import Auditor
 from broker.client.deadletters import DeadLettersClient
 from broker.client.directories import directories_in_force
 from broker.client.operator import is_serving
 from broker.client.trace import TraceClient
+from broker.config.broker import BrokerConfig
 from broker.config.edge import load_edge
-from broker.core.errors import PositionUnknown
+from broker.config.loader import config_path, load
+from broker.core.errors import CaseExchangeError, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.core.tree.cosignature import cosigners
@@ -31,7 +36,6 @@ from broker.trust.witnesskeys import witness_checks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import grpc
 
@@ -39,23 +43,42 @@ if TYPE_CHECKING:
     from broker.config.edge import EdgeConfig
     from broker.core.policy import Directory
     from broker.ports import AskedAuthorities
+    from broker.trust.expiries import Expiry
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@profile_option
+@click.option("--profile", type=_FILE, help="The edge profile: which broker, which agency, which keys.")
+@click.option(
+    "--config", "broker_config", type=_FILE, help="A broker's configuration: only what ends when, of its files."
+)
 @json_option
-def status(profile: Path, *, as_json: bool) -> None:
-    """Show whether the broker accepts records.
+def status(profile: Path | None, *, broker_config: Path | None, as_json: bool) -> None:
+    """Show whether the broker accepts records, and what ends when.
 
     It also shows the directory version, dead letters, refusals, the newest checkpoints, whether witnesses have cosigned
     them, and the newest timestamp of each authority that the broker asks. Dead letters are those of the agency's
     subscriptions. Below them stand refusals and dead letters of the records that it published. An auditor gets those of
     every agency. With --json there are also the origins of the checkpoints. The configuration of a witness names them.
+    Last comes when each certificate, authority, list and the directory ends. What is past two thirds of its life is
+    marked DUE: renew it.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 
     Example:  case-exchange status --profile shanxi.toml
     """
+    if (profile is None) == (broker_config is None):
+        message = "give --profile or --config"
+        raise click.UsageError(message)
+    if profile is None:
+        ends = configured_expiries(load(BrokerConfig, config_path(broker_config)))
+        of_files = expiry_facts(ends, SystemClock().now_ms())
+        if as_json:
+            click.echo(json.dumps({"expiries": of_files}, indent=2))
+        else:
+            print_expiries(of_files)
+        return
     config = load_edge(profile)
     facts = asyncio.run(_status(config))
     if as_json:
@@ -76,6 +99,7 @@ def status(profile: Path, *, as_json: bool) -> None:
         _print_timestamps(facts["timestamps"])
         for name, size in facts["checkpoints"].items():
             click.echo(f"  {name:12} {size} records under a signed checkpoint")
+        print_expiries(facts["expiries"])
     sys.exit(0 if facts["serving"] else REFUSED)
 
 
@@ -104,7 +128,18 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
             },
             **_checkpoints(await _newest(channel), directory),
             "timestamps": _timestamps(await Auditor(channel).timestamping()),
+            "expiries": expiry_facts(_expiries(config, directory), SystemClock().now_ms()),
         }
+
+
+def _expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
+    found = edge_expiries(config, directory)
+    try:
+        found += edge_list_expiries(config, directory)
+    except CaseExchangeError as error:
+        # What else there is to show may say why.
+        click.echo(f"warning: {error.line}", err=True)
+    return found
 
 
 def _time(ms: int) -> str:

@@ -6,7 +6,9 @@ A recipient checks these points, in this order. Each has its own errors:
    KindUnknown, SignatureRefused, SectionMismatch
 2. The record is addressed to this agency: NotAddressed
 3. The publisher had the right to send it to its recipients when the broker accepted it: RightDenied, PeerUnknown
+   and it is sealed for those who may have it: SealingRequired, KeyWrapsInvalid, EncryptionKeyNotInForce
 4. This agency may have each of its sections: SectionNotAllowed
+5. Its sealed sections open with a key of this agency: SealKeyMissing, SealInvalid, KeyCommitmentBroken
 
 A record that was published again after the log had lost it comes with its former receipt. If that counts, the time of
 acceptance in these checks is its time; if not: FormerReceiptInvalid (broker/core/former.py).
@@ -16,25 +18,28 @@ If there is no directory version for these checks: DirectoryVersionMissing.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker.client.sealing import salt_all
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
-from broker.core.errors import NotAddressed, SectionNotAllowed
+from broker.core.errors import NotAddressed, SealKeyMissing, SectionNotAllowed
 from broker.core.former import check_former
 from broker.core.inforce import by_any
 from broker.core.policy import check_publish, corrects_of_others, visible_sections
-from broker.core.sections import SALT_BYTES, salted, unsalted
+from broker.core.sealing import check_sealing, sealed_for
+from broker.core.sections import unsalted
 from broker.core.streams import check_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from broker.client.sealing import Opening, Sealing
     from broker.core.identity import Principal
     from broker.core.inforce import DirectoryVersion
+    from broker.core.policy import Directory
     from broker.ports import Clock, Entropy, RecordCodec, Signer
 
 
@@ -73,26 +78,48 @@ class RecordComposer:
     """Turns drafts into signed envelopes, for one system of an agency. Safe to call from any thread."""
 
     def __init__(
-        self, principal: Principal, signer: Signer, codec: RecordCodec, entropy: Entropy, clock: Clock
+        self,
+        principal: Principal,
+        signer: Signer,
+        codec: RecordCodec,
+        entropy: Entropy,
+        clock: Clock,
+        *,
+        sealing: Sealing | None = None,
     ) -> None:
+        """Take what records are made with.
+
+        Args:
+            principal: the publishing system.
+            signer: its signing key.
+            codec: serialises bodies.
+            entropy: where ids, salts and keys come from.
+            clock: says when a record is issued.
+            sealing: what sections are sealed with. None: all are plain, which needs the right to it.
+        """
         self._principal = principal
         self._signer = signer
         self._codec = codec
         self._entropy = entropy
         self._clock = clock
+        self._protect = salt_all if sealing is None else sealing.protect
+
+    def use(self, signer: Signer) -> None:
+        """Sign with another key from the next record on."""
+        self._signer = signer
 
     def compose(self, draft: Draft) -> Composed:
-        """Salt the sections and put their digests into the body, serialise the body once, and sign those bytes.
+        """Seal the sections and put their digests into the body, serialise the body once, and sign those bytes.
 
-        Each call makes a new record with a new id. So keep the envelope: after a failure, send the same envelope again.
+        Sections that the directory lets this agency publish plain are salted instead. Each call makes a new record with
+        a new id. So keep the envelope: after a failure, send the same envelope again.
 
         Raises:
             EnvelopeMalformed, KindUnknown: the draft breaks a rule, so the broker would refuse it.
+            EncryptionKeyMissing, PeerUnknown, SealInvalid: it cannot be sealed for a recipient.
         """
         check_kind(draft.kind, draft.stream)
-        sections = tuple(
-            Section(item.name, salted(self._entropy.token(SALT_BYTES), item.content)) for item in draft.sections
-        )
+        signer = self._signer
         body = Body(
             record_id=self._entropy.record_id(),
             kind=draft.kind,
@@ -106,13 +133,10 @@ class RecordComposer:
             in_reply_to=draft.in_reply_to,
             supersedes=draft.supersedes,
             purpose=draft.purpose,
-            signers=(NamedSigner(self._signer.certificate_sha256, self._signer.algorithm),),
-            sections=tuple(
-                SectionDescriptor(item.name, item.type, hashlib.sha256(section.content).digest(), item.audience)
-                for item, section in zip(draft.sections, sections, strict=True)
-            ),
+            signers=(NamedSigner(signer.certificate_sha256, signer.algorithm),),
+            sections=tuple(SectionDescriptor(item.name, item.type, b"", item.audience) for item in draft.sections),
         )
-        return self._signed(body, sections)
+        return self._signed(signer, *self._protect(body, [item.content for item in draft.sections], self._entropy))
 
     def issue_again(self, envelope: Envelope) -> Composed:
         """Sign a record anew that was refused because of its time: with the time of now, and all else as it was.
@@ -126,14 +150,15 @@ class RecordComposer:
         Raises:
             EnvelopeMalformed: it cannot be read.
         """
-        signer = NamedSigner(self._signer.certificate_sha256, self._signer.algorithm)
-        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=self._clock.now_ms(), signers=(signer,))
-        return self._signed(body, envelope.sections)
+        signer = self._signer
+        named = NamedSigner(signer.certificate_sha256, signer.algorithm)
+        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=self._clock.now_ms(), signers=(named,))
+        return self._signed(signer, body, envelope.sections)
 
-    def _signed(self, body: Body, sections: tuple[Section, ...]) -> Composed:
+    def _signed(self, signer: Signer, body: Body, sections: tuple[Section, ...]) -> Composed:
         check_body(body)
         data = self._codec.encode_body(body)
-        signature = Signature(self._signer.certificate_sha256, self._signer.sign(pae(BODY_TYPE, data)))
+        signature = Signature(signer.certificate_sha256, signer.sign(pae(BODY_TYPE, data)))
         return Composed(body, Envelope(BODY_TYPE, data, (signature,), sections))
 
 
@@ -141,6 +166,8 @@ class RecordComposer:
 class VerifiedRecord:
     """A record with a valid signature: its body, the contents of its sections, and the names of withheld sections.
 
+    A sealed section that is here, but was not sealed for this agency, counts as withheld: the directory let the agency
+    have it only after the record was accepted.
     ``corrects_of_others``: the kinds of other agencies' records for which a Correction or Closure of this publisher
     counts, by the directory of the acceptance.
     """
@@ -172,9 +199,17 @@ class InForce(NamedTuple):
 class RecordVerifier:
     """Verifies the records that an agency receives. Safe to call from any thread."""
 
-    def __init__(self, agency: str, codec: RecordCodec) -> None:
+    def __init__(self, agency: str, codec: RecordCodec, opening: Opening | None = None) -> None:
+        """Take what records are verified with.
+
+        Args:
+            agency: the recipient.
+            codec: reads bodies.
+            opening: what sealed sections are opened with. None: nothing sealed can be read (SealKeyMissing).
+        """
         self._agency = agency
         self._codec = codec
+        self._opening = opening
 
     def verify(self, envelope: Envelope, accepted_at_ms: int, in_force: InForce) -> VerifiedRecord:
         """Check a received record. The top of this module lists the checks and their errors in order.
@@ -191,11 +226,16 @@ class RecordVerifier:
         if envelope.former_receipt:
             at_ms = check_former(envelope, body, self._codec, in_force.accepted, accepted_at_ms).accepted_at_ms
             versions = [*in_force.former, *in_force.accepted]
-        return by_any(versions, lambda version: self._verify(envelope, body, at_ms, version, in_force))
+        version, withheld = by_any(versions, lambda version: self._check(envelope, body, at_ms, version, in_force))
+        # (5) It opens.
+        contents = self._contents(envelope, body, version.directory)
+        unsealed = tuple(section.name for section in envelope.sections if section.name not in contents)
+        named = corrects_of_others(version.directory, body.publisher)
+        return VerifiedRecord(body, envelope.record_sha256, contents, withheld + unsealed, named)
 
-    def _verify(
+    def _check(
         self, envelope: Envelope, body: Body, accepted_at_ms: int, version: DirectoryVersion, in_force: InForce
-    ) -> VerifiedRecord:
+    ) -> tuple[DirectoryVersion, tuple[str, ...]]:
         # (1) The publisher signed it.
         claimed = claim(envelope, body, version.certificates)
         check_signature(claimed)
@@ -206,6 +246,7 @@ class RecordVerifier:
             raise NotAddressed(message, record_id=body.record_id)
         # (3) It was allowed when the broker accepted it.
         check_publish(version.directory, body)
+        check_sealing(version.directory, body)
         # (4) We may have each section, at acceptance or at delivery.
         seen_by = [visible_sections(known.directory, self._agency, body) for known in (version, *in_force.delivered)]
         allowed = frozenset[str]().union(*(names for names in seen_by if names is not None))
@@ -213,6 +254,14 @@ class RecordVerifier:
             if section.name not in allowed:
                 message = "the record has a section that this agency may not have"
                 raise SectionNotAllowed(message, record_id=body.record_id, section=section.name)
-        contents = {section.name: unsalted(section) for section in envelope.sections}
-        named = corrects_of_others(version.directory, body.publisher)
-        return VerifiedRecord(body, envelope.record_sha256, contents, withheld, named)
+        return version, withheld
+
+    def _contents(self, envelope: Envelope, body: Body, directory: Directory) -> dict[str, bytes]:
+        sealed = {section.name for section in body.sections if section.sealed}
+        contents = {section.name: unsalted(section) for section in envelope.sections if section.name not in sealed}
+        if self._opening is not None:
+            return contents | self._opening.open(directory, self._agency, body, envelope)
+        if sealed_for(directory, self._agency, body):
+            message = "the record is sealed, and this program has no encryption key"
+            raise SealKeyMissing(message, record_id=body.record_id)
+        return contents

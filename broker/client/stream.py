@@ -34,9 +34,13 @@ class CallStream(abc.ABC, Generic[_Request, _Response]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._end(in_order=kind is None)
+
+    async def _end(self, *, in_order: bool = True) -> None:
+        """End the call, and wait until nothing more is read."""
         closed = False
         try:
-            if kind is None and self._broken is None:
+            if in_order and self._broken is None:
                 # The connection may be gone, or may never have begun. The callers that wait for an answer learn of it.
                 with contextlib.suppress(grpc.aio.InternalError, CaseExchangeError):
                     await self._close()

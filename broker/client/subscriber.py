@@ -6,12 +6,13 @@ Deliveries are at least once: a record that comes twice must have the same effec
 from __future__ import annotations
 
 import asyncio
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.client.connection import typed_errors
 from broker.client.stream import CallStream
-from broker.core.errors import CaseExchangeError, ConnectionFailed, LeaseLost
+from broker.core.errors import CaseExchangeError, ConnectionFailed, Draining, LeaseLost
 from broker.core.leasing.terms import check_refusal_code
 from broker.core.subscriptions import EARLIEST
 from broker.wire.envelopes import envelope_from
@@ -71,10 +72,21 @@ class Subscriber:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = subscriber_pb2_grpc.SubscriberServiceStub(channel)
+        self._streams: weakref.WeakSet[SubscriptionStream] = weakref.WeakSet()
 
     def subscribe(self, options: SubscribeOptions) -> SubscriptionStream:
         """A stream of a subscription: ``async with subscriber.subscribe(options) as stream``."""
-        return SubscriptionStream(self._stub, options)
+        stream = SubscriptionStream(self._stub, options)
+        self._streams.add(stream)
+        return stream
+
+    def reopen(self) -> None:
+        """End the open streams in good order, as when the broker drains, because the connection was renewed.
+
+        Each raises ``Draining`` when its next batch is asked for. Whoever reads it opens another on the new connection.
+        """
+        for stream in self._streams:
+            stream.drain()
 
 
 class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_pb2.SubscribeResponse]):
@@ -90,6 +102,7 @@ class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_
         self._options = options
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._batches: asyncio.Queue[tuple[Delivered, ...] | None] = asyncio.Queue()
+        self._draining = False
         self.settings: subscriber_pb2.SubscriptionOpened
         """The settings in force, as the broker sent them when the stream opened."""
 
@@ -111,10 +124,20 @@ class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_
         Raises:
             CaseExchangeError: the reason why it ended.
         """
-        while (batch := await self._batches.get()) is not None:
+        while not self._draining and (batch := await self._batches.get()) is not None:
             yield batch
+        if self._draining and self._broken is None:
+            # What was not acknowledged is given back now, and not when its leases have run out.
+            await self._end()
+            message = "the connection was renewed"
+            raise Draining(message)
         if self._broken is not None:
             raise self._broken
+
+    def drain(self) -> None:
+        """End in good order after the batch that is being used. See ``Subscriber.reopen``."""
+        self._draining = True
+        self._batches.put_nowait(None)
 
     async def ack(self, delivery_ids: Iterable[int]) -> None:
         """Report that these records are safe here. Returns when the broker has stored this durably.

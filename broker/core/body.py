@@ -17,6 +17,10 @@ SHA256_BYTES: Final = 32
 MAX_SECTIONS: Final = 32
 MAX_RECIPIENTS: Final = 64
 MAX_SIGNERS: Final = 16
+MAX_KEY_WRAPS: Final = MAX_RECIPIENTS + 8
+"""One for each recipient, and a few for the archive keys of the publisher."""
+KEY_BYTES: Final = 32
+"""The bytes of a content key, of the commitment to one, and of the id of an encryption key."""
 MAX_TEXT: Final = 200
 """The limit for the characters of a section type or an algorithm: enough for a code or a message name, and no more."""
 
@@ -43,13 +47,29 @@ class NamedSigner(NamedTuple):
 class SectionDescriptor(NamedTuple):
     """The signed commitment to one section: SHA-256 of its bytes, and which recipients may have it.
 
-    An empty ``audience`` means every recipient.
+    An empty ``audience`` means every recipient. ``key_commitment`` commits to the content key of a sealed section.
+    It is empty for a plain one.
     """
 
     name: str
     type: str
     sha256: bytes
     audience: frozenset[str]
+    key_commitment: bytes = b""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether only those can read it to whom its content key was wrapped."""
+        return bool(self.key_commitment)
+
+
+class KeyWrap(NamedTuple):
+    """Content keys, encrypted to one key of an agency: those of the sections at these places, in this order."""
+
+    agency: str
+    key_id: bytes
+    sections: tuple[int, ...]
+    wrapped_keys: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +90,7 @@ class Body:
     purpose: str
     signers: tuple[NamedSigner, ...]
     sections: tuple[SectionDescriptor, ...]
+    key_wraps: tuple[KeyWrap, ...] = ()
 
     @property
     def record_id_bytes(self) -> bytes:
@@ -97,6 +118,7 @@ def check_body(body: Body) -> None:
     """Refuse a body that breaks the rules of the format, no matter who signed it.
 
     Ids must be UUIDs and names must have fixed forms, so that routing fields cannot name a person (design decision 10).
+    What is in a wrap is compared with the directory (broker/core/sealing.py), which leaves it no freedom.
 
     Raises:
         EnvelopeMalformed: it names the field, never its value.
@@ -126,6 +148,8 @@ def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rul
         return "purpose is not a purpose code"
     if body.issued_at_ms <= 0:
         return "issued_at is missing"
+    if len(body.key_wraps) > MAX_KEY_WRAPS:
+        return f"key wraps are more than {MAX_KEY_WRAPS}"
     return _broken_recipients(body.recipients) or _broken_signers(body.signers) or _broken_sections(body.sections)
 
 
@@ -168,4 +192,6 @@ def _broken_section(section: SectionDescriptor) -> str | None:
         return "sections hold a type that is empty or too long"
     if not all(map(is_agency_id, section.audience)):
         return "sections hold an audience that is not of agency ids"
+    if len(section.key_commitment) not in (0, KEY_BYTES):
+        return f"sections hold a key commitment that is not {KEY_BYTES} bytes"
     return None

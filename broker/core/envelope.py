@@ -28,6 +28,12 @@ DIRECTORY_TYPE: Final = "application/vnd.case-exchange.directory.v1+json"
 SUCCESSION_TYPE: Final = "application/vnd.case-exchange.succession.v1+json"
 """The type of governance's statement that another key signs the directory (docs/directory.md)."""
 
+KEY_STATEMENT_TYPE: Final = "application/vnd.case-exchange.key-statement.v1+json"
+"""The type of an agency's statement of its encryption key (docs/keys.md)."""
+
+KEY_RETIREMENT_TYPE: Final = "application/vnd.case-exchange.key-retirement.v1+json"
+"""The type of an agency's statement that nothing may be sealed to one of its encryption keys any more."""
+
 ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"
 """The signature algorithm of records: ASN.1 DER signatures."""
 

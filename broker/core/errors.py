@@ -92,6 +92,32 @@ class SectionMismatch(InputRefused):
     remedy = "Sign the sections again as they are sent. If that was done, somebody may have changed them on the way."
 
 
+class KeyWrapsInvalid(InputRefused):
+    """A record's wraps are not exactly those that its sealed sections need, or one is not of its key's size."""
+
+    reason = "KEY_WRAPS_INVALID"
+    security_event = True
+    remedy = (
+        "Seal the record with the client library and the newest directory: one wrap for each recipient that may have a "
+        "sealed section, with the content keys of exactly these sections."
+    )
+
+
+class EncryptionKeyNotInForce(InputRefused):
+    """A record is sealed to a key that was not in force when it was issued: unknown, ended, or not of this use."""
+
+    reason = "ENCRYPTION_KEY_NOT_IN_FORCE"
+    security_event = True
+    remedy = "Get the newest directory, and publish the content again in a new record."
+
+
+class EncryptionKeyMissing(InputRefused):
+    """A recipient has no encryption key in force, so nothing can be sealed for it."""
+
+    reason = "ENCRYPTION_KEY_MISSING"
+    remedy = "Ask the recipient for its key statement, wait for the directory that carries it, and publish again."
+
+
 class FormerReceiptInvalid(InputRefused):
     """A record came with a former receipt that proves nothing: forged, of another exchange, or of another record."""
 
@@ -192,7 +218,7 @@ class PeerIdentityMissing(IdentityRefused):
     """The TLS certificate must have exactly one spiffe:// URI name (X509-SVID section 2). It has none, or several."""
 
     reason = "PEER_IDENTITY_MISSING"
-    remedy = "Issue a certificate with exactly one spiffe:// URI SAN: case-exchange certs issue."
+    remedy = "Get a certificate with exactly one spiffe:// URI SAN: case-exchange certs request."
 
 
 class PeerUnknown(IdentityRefused):
@@ -215,6 +241,13 @@ class RightDenied(CaseExchangeError):
     reason = "RIGHT_DENIED"
     security_event = True
     remedy = "Ask governance for the right. `case-exchange directory show` lists the rights that are granted."
+
+
+class SealingRequired(RightDenied):
+    """A section is plain, and the directory grants its publisher no right to publish it plain."""
+
+    reason = "SEALING_REQUIRED"
+    remedy = "Seal the section, as the client library does, or ask governance for the right to publish it plain."
 
 
 class SignatureRefused(CaseExchangeError):
@@ -258,6 +291,37 @@ class SignerRevoked(SignatureRefused):
 
     reason = "SIGNER_REVOKED"
     remedy = "Renew the signing certificate with a new key. Sign again every record signed since the revocation."
+
+
+class SealRefused(CaseExchangeError):
+    """A sealed section, or the wrap with its content key, cannot be opened."""
+
+    reason = "SEAL_REFUSED"
+    remedy = "Open it with the key of an agency that the section is for."
+
+
+class SealKeyMissing(SealRefused):
+    """The content keys are wrapped to a key whose private part is not in this agency's key folder."""
+
+    reason = "SEAL_KEY_MISSING"
+    remedy = (
+        "Put the private key file with this id into the key folder again, from a backup or from another system of the "
+        "agency. If the key is lost or destroyed, ask the publisher to seal the record again to a key in force."
+    )
+
+
+class SealInvalid(SealRefused):
+    """A wrap or a sealed section was changed, moved to another record, or made for another key or agency."""
+
+    reason = "SEAL_INVALID"
+    security_event = True
+    remedy = "Keep the bytes: they are evidence. Tell the publisher, which must seal the record again."
+
+
+class KeyCommitmentBroken(SealInvalid):
+    """A wrap holds another content key than the one that the publisher signed for the section."""
+
+    reason = "KEY_COMMITMENT_BROKEN"
 
 
 class IssuedInFuture(InputRefused):
@@ -567,7 +631,14 @@ class CertificateInvalid(SetupInvalid):
     """A certificate cannot be used: unreadable, expired, of the wrong profile, or issued by another authority."""
 
     reason = "CERTIFICATE_INVALID"
-    remedy = "Issue or renew the certificate: case-exchange certs issue / renew."
+    remedy = "Get a certificate (docs/enrolment.md), or renew it: case-exchange certs renew."
+
+
+class RequestInvalid(SetupInvalid):
+    """A certificate request cannot be signed: forged, of another agency or profile, or its key is certified already."""
+
+    reason = "REQUEST_INVALID"
+    remedy = "Have the agency make a new request where its keys are: case-exchange certs request. Never send a key."
 
 
 class KeyInvalid(SetupInvalid):
@@ -608,6 +679,30 @@ class CertificatesUnlisted(SetupInvalid):
     remedy = (
         "Name the previous version with --previous: its certificates are then kept as retired. To drop all "
         "certificates of an agency for ever: --drop AGENCY. To drop one certificate: --drop SHA256."
+    )
+
+
+class EnrolmentRefused(SetupInvalid):
+    """An agency cannot be put into the directory, or get another certificate in it, as asked."""
+
+    reason = "ENROLMENT_REFUSED"
+    remedy = "See which agencies it lists: case-exchange directory show. docs/enrolment.md has the order of steps."
+
+
+class KeyStatementInvalid(DirectoryInvalid):
+    """A key statement is malformed, or a certificate of its agency did not sign it, or it contradicts another one."""
+
+    reason = "KEY_STATEMENT_INVALID"
+    remedy = "Get the statement again from the agency that it names. Only that agency can make and sign one."
+
+
+class KeyHistoryBroken(DirectoryInvalid):
+    """A directory leaves out or changes a key statement that was seen before, and its agency did not retire the key."""
+
+    reason = "KEY_HISTORY_BROKEN"
+    remedy = (
+        "Keep both directories: they are evidence. Ask the agency whether it retired the key, and governance for a "
+        "directory that carries the statement again, or the agency's retirement."
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.core.body import Body, Routing
+    from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
     from broker.core.incarnations import Incarnation
     from broker.core.logkeyends import EndedLogKey
 
@@ -25,10 +26,11 @@ _SOON_MS: Final = 30 * 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class PublishRight:
-    """May publish a kind to the named agencies."""
+    """May publish a kind to the named agencies, with the named sections. All are sealed but those in ``plain``."""
 
     recipients: frozenset[str]
     sections: frozenset[str]
+    plain: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Agency:
     """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired.
 
     ``limits`` are the quotas that it has instead of a broker's own (broker/core/quota.py has their names).
+    ``encryption_keys`` are the keys that it states to be its own, also those that have ended. ``key_retirements`` end
+    keys of its own, also such as the directory lists no longer.
     """
 
     id: str
@@ -68,6 +72,8 @@ class Agency:
     replay: Mapping[str, ReplayRight]
     retired_certificates: tuple[RetiredCertificate, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    encryption_keys: tuple[EncryptionKey, ...] = ()
+    key_retirements: tuple[KeyRetirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +176,35 @@ def check_times(body: Body, at_ms: int, skew_ms: int) -> None:
 
 def visible_sections(directory: Directory, agency: str, body: Body | Routing) -> frozenset[str] | None:
     """The names of the sections that ``agency`` may have of this record, or None if it may not have the record."""
+    places = visible_places(directory, agency, body)
+    return None if places is None else frozenset([body.sections[place].name for place in places])
+
+
+def visible_places(directory: Directory, agency: str, body: Body | Routing) -> list[int] | None:
+    """The same by their places in the body, from 0, in ascending order."""
     if agency not in [recipient.agency for recipient in body.recipients]:
         return None
     right = _receive_right(directory, agency, body)
     if right is None:
         return None
-    return frozenset(
-        section.name
-        for section in body.sections
-        if (not section.audience or agency in section.audience) and _granted(right.sections, section.name)
-    )
+    names, every = right.sections, ANY in right.sections
+    return [
+        place
+        for place, (name, _, _, audience, _) in enumerate(body.sections)
+        if (not audience or agency in audience) and (every or name in names)
+    ]
+
+
+def may_be_plain(directory: Directory, body: Body, section: str) -> bool:
+    """Whether the publisher may publish this section of the kind plain. What this does not grant is sealed."""
+    right = directory.agency(body.publisher).publish.get(body.kind)
+    return right is not None and _granted(right.plain, section)
+
+
+def keys_in_force(agency: Agency, at_ms: int, use: str = "records") -> tuple[EncryptionKey, ...]:
+    """The keys to which something may be sealed for an agency at a time, for a use. The newest comes first."""
+    found = [key for key in agency.encryption_keys if key.use == use and key.in_force(at_ms)]
+    return tuple(sorted(found, key=lambda key: (-key.not_before_ms, key.key_id)))
 
 
 def check_receive(directory: Directory, agency: str, kinds: frozenset[str]) -> None:

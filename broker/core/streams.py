@@ -58,6 +58,9 @@ SUBSCRIPTION_EVENTS: Final = "SubscriptionEvents"
 DIRECTORY_VERSION: Final = "DirectoryVersion"
 """The kind of the broker's records on the audit stream with the directory versions that came into force."""
 
+REVOCATION_LISTS: Final = "RevocationLists"
+"""The kind of the broker's records on the audit stream with the revocation lists that came into force."""
+
 STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "CaseRecord": frozenset({CASES}),
     "Tip": frozenset({CASES}),
@@ -73,7 +76,7 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
 KINDS: Final = frozenset(STREAMS_OF_KIND)
 EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS})
 """The kinds of the broker's records that hold audit events."""
-OWN_KINDS: Final = frozenset({(AUDIT, kind) for kind in (*EVENT_KINDS, DIRECTORY_VERSION)})
+OWN_KINDS: Final = frozenset({(AUDIT, kind) for kind in (*EVENT_KINDS, DIRECTORY_VERSION, REVOCATION_LISTS)})
 """The stream and kind of the broker's own records."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from broker.core.encryptionkeys import EncryptionKey
     from broker.core.identity import Principal
     from broker.core.logkeyends import EndedLogKey
     from broker.core.policy import Directory
+    from broker.core.sealing import SealedContent
     from broker.core.tree.checkpoint import SignatureCheck
     from broker.core.tree.cosignature import WitnessKey
 
@@ -53,6 +55,65 @@ class CosignatureSigner(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """Sign exactly these bytes. 64 bytes of Ed25519."""
+
+
+class SectionCipher(Protocol):
+    """Encrypts the content of a section with a key of its own: AES-256-GCM, with a commitment to the key.
+
+    Keeps no state. Safe to call from any thread.
+    """
+
+    def seal(self, content_key: bytes, nonce: bytes, context: bytes, padded: bytes) -> SealedContent:
+        """Encrypt a padded content.
+
+        Args:
+            content_key: 32 random bytes that are used for nothing else.
+            nonce: 12 random bytes. They come first in the result.
+            context: what the section is bound to. It opens only with the same bytes.
+            padded: the padded content.
+        """
+
+    def open(self, content_key: bytes, context: bytes, sealed: SealedContent) -> bytes:
+        """The padded content, if all of its bytes are right; never a part of it.
+
+        Raises:
+            KeyCommitmentBroken: the content key, or the context, is not the one that the commitment is for.
+            SealInvalid: the bytes were changed or cut.
+        """
+
+
+class KeyWrapper(Protocol):
+    """Wraps content keys to an agency's public key: HPKE (RFC 9180), base mode, HKDF-SHA256, AES-256-GCM.
+
+    Keeps no state. Safe to call from any thread.
+    """
+
+    def wrap(self, key: EncryptionKey, content_keys: bytes, info: bytes) -> bytes:
+        """The encapsulated key followed by the ciphertext: ``wrapped_size`` bytes. Each call gives other bytes.
+
+        Args:
+            key: to which key. It is used whether or not it is in force.
+            content_keys: what to wrap.
+            info: what the wrap is bound to. It opens only with the same bytes.
+
+        Raises:
+            SealInvalid: the public key cannot be used.
+        """
+
+
+class KeyUnwrapper(Protocol):
+    """The private encryption keys of one agency, in files or in hardware. Safe to call from any thread."""
+
+    def key_ids(self) -> Collection[bytes]:
+        """The ids of the keys that it has now."""
+
+    def unwrap(self, key_id: bytes, wrapped: bytes, info: bytes) -> bytes:
+        """The content keys in a wrap.
+
+        Raises:
+            SealKeyMissing: it has no private key of this id.
+            SealInvalid: the wrap is not to this key, not bound to ``info``, or damaged.
+        """
 
 
 class LogKeys(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from broker.core.errors import InputRefused, PositionUnknown
 from broker.core.streams import STREAMS, StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, parse_note
-from broker.server.calls import caller
+from broker.server.calls import Context, caller
 from broker.services.recordproving import ProofRequest
 from broker.services.replay import ReplayRequest
 from broker.wire.receipts import position_from
@@ -16,8 +16,6 @@ from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, checkpoint_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    import grpc
 
     from broker.ports import AskedAuthorities, CosignedCheckpoints
     from broker.services.proofs import ConsistencyProof, ProofService
@@ -49,7 +47,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def Replay(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.ReplayRequest,
-        context: grpc.aio.ServicerContext[auditor_pb2.ReplayRequest, auditor_pb2.ReplayResponse],  # noqa: ARG002
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[auditor_pb2.ReplayResponse]:
         """Send the frames of a bundle."""
         if len(request.streams) > len(STREAMS) or not set(request.streams) <= set(STREAMS):
@@ -67,9 +65,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def GetCheckpoint(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.GetCheckpointRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            auditor_pb2.GetCheckpointRequest, auditor_pb2.GetCheckpointResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> auditor_pb2.GetCheckpointResponse:
         """Send the newest checkpoint of a partition."""
         partition = StreamPartition(request.stream, request.partition)
@@ -84,7 +80,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def GetProof(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.GetProofRequest,
-        context: grpc.aio.ServicerContext[auditor_pb2.GetProofRequest, auditor_pb2.GetProofResponse],  # noqa: ARG002
+        context: Context,  # noqa: ARG002
     ) -> auditor_pb2.GetProofResponse:
         """Send a proof of inclusion or consistency."""
         if request.HasField("inclusion"):
@@ -97,9 +93,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def ProveRecord(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.ProveRecordRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            auditor_pb2.ProveRecordRequest, auditor_pb2.ProveRecordResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[auditor_pb2.ProveRecordResponse]:
         """Send the frames of a proof of one record."""
         asked = ProofRequest(request.record_id, request.purpose, request.without_cosignatures)
@@ -109,9 +103,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def PresentCheckpoints(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.PresentCheckpointsRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            auditor_pb2.PresentCheckpointsRequest, auditor_pb2.PresentCheckpointsResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> auditor_pb2.PresentCheckpointsResponse:
         """Judge the checkpoints that the caller kept, and send the newest ones with proofs."""
         response = auditor_pb2.PresentCheckpointsResponse()
@@ -126,9 +118,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def FindMissing(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.FindMissingRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            auditor_pb2.FindMissingRequest, auditor_pb2.FindMissingResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> auditor_pb2.FindMissingResponse:
         """Name the records that the log does not have."""
         return auditor_pb2.FindMissingResponse(record_ids=await self._proofs.missing(request.record_ids))
@@ -136,9 +126,7 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     async def GetTimestamping(  # noqa: N802 - the generated stub's name
         self,
         request: auditor_pb2.GetTimestampingRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            auditor_pb2.GetTimestampingRequest, auditor_pb2.GetTimestampingResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> auditor_pb2.GetTimestampingResponse:
         """Say which timestamp authorities are asked, and what came of it."""
         now = self._timestamping()

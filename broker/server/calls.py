@@ -16,7 +16,7 @@ import contextlib
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from broker.services.quotas import Quotas
     from broker.services.refusals import Refusals
     from broker.services.turns import Turn
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+"""gRPC's side of one call."""
 
 _principal: ContextVar[Principal] = ContextVar("principal")
 _turn: ContextVar[Turn] = ContextVar("turn")
@@ -105,13 +108,13 @@ class CallGuard(grpc.aio.ServerInterceptor):
         # who calls. A client sees no difference.
         reader = Reader(method, handler.request_deserializer, self._examiner)
 
-        async def read(context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def read(context: Context) -> Any:
             return reader.each(context, turn()) if handler.request_streaming else await reader.one(context, turn())
 
         if not handler.response_streaming:
             unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
-            async def answer(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async def answer(_: Any, context: Context) -> Any:
                 async def work() -> Any:
                     return await unary(await read(context), context)
 
@@ -120,7 +123,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
         streaming: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
-        async def answers(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async def answers(_: Any, context: Context) -> None:
             async def work() -> None:
                 # With its first answer the only request is judged: a long answer must not hold up the agency's others.
                 judged = None if handler.request_streaming else turn().judged
@@ -134,7 +137,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self,
         method: str,
         reader: Reader,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: Context,
         work: Callable[[], Awaitable[Any]],
     ) -> Any:
         call: _Call | None = None
@@ -169,7 +172,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
                     call.turn.close()
 
     @contextlib.asynccontextmanager
-    async def _counted(self, agency: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    async def _counted(self, agency: str, context: Context) -> AsyncIterator[None]:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._quotas.call(agency, context.peer()))
@@ -178,7 +181,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
                 raise
             yield
 
-    async def _refuse(self, context: grpc.aio.ServicerContext[Any, Any], method: str, error: CaseExchangeError) -> None:
+    async def _refuse(self, context: Context, method: str, error: CaseExchangeError) -> None:
         # (3) Told, then answered.
         principal = _principal.get(None)
         name = principal.spiffe_id if principal is not None else self._peers.named(_certificate(context))
@@ -187,7 +190,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         await self._refusals.tell(name, [error], method=method, cause=cause)
         await _abort(context, error)
 
-    def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Call:
+    def _admit(self, method: str, context: Context) -> _Call:
         if self._draining:
             message = "the broker is shutting down"
             raise Draining(message)
@@ -204,14 +207,12 @@ class CallGuard(grpc.aio.ServerInterceptor):
         return call
 
 
-def _certificate(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+def _certificate(context: Context) -> bytes:
     """The peer's, as PEM. Empty: it showed none."""
     return next(iter(context.auth_context().get(_CERTIFICATE, ())), b"")
 
 
-async def _write_all(
-    responses: Any, context: grpc.aio.ServicerContext[Any, Any], begun: Callable[[], None] | None
-) -> None:
+async def _write_all(responses: Any, context: Context, begun: Callable[[], None] | None) -> None:
     if inspect.isawaitable(responses):
         await responses
         return
@@ -231,7 +232,7 @@ async def _write_all(
 # memory. Therefore whoever holds a request lets it go at once (also broker/server/requests.py).
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CaseExchangeError) -> None:
+async def _abort(context: Context, error: CaseExchangeError) -> None:
     # One row of the table.
     try:
         await context.abort(

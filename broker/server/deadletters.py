@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from broker.ports import SubscriptionKey
-from broker.server.calls import caller
+from broker.server.calls import Context, caller
 from broker.services.auditindex import Scope
 from broker.wire.deadletters import dead_letter_to
 from broker.wire.receipts import position_from
@@ -15,8 +15,6 @@ from caseexchange.broker.v1 import deadletter_pb2, deadletter_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import grpc
 
     from broker.services.deadletterorders import DeadLetterOrders
     from broker.services.deadletters import DeadLetters
@@ -32,9 +30,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     async def CountDeadLetters(  # noqa: N802 - the generated stub's name
         self,
         request: deadletter_pb2.CountDeadLettersRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            deadletter_pb2.CountDeadLettersRequest, deadletter_pb2.CountDeadLettersResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> deadletter_pb2.CountDeadLettersResponse:
         """Send numbers."""
         tally = self._letters.count(caller(), _scope(request.scope))
@@ -46,9 +42,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     async def ListDeadLetters(  # noqa: N802 - the generated stub's name
         self,
         request: deadletter_pb2.ListDeadLettersRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            deadletter_pb2.ListDeadLettersRequest, deadletter_pb2.ListDeadLettersResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[deadletter_pb2.ListDeadLettersResponse]:
         """Send all."""
         async for page in self._letters.listed(caller(), _scope(request.scope)):
@@ -57,9 +51,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     async def GetDeadLetter(  # noqa: N802 - the generated stub's name
         self,
         request: deadletter_pb2.GetDeadLetterRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            deadletter_pb2.GetDeadLetterRequest, deadletter_pb2.GetDeadLetterResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> deadletter_pb2.GetDeadLetterResponse:
         """Send one."""
         principal = caller()
@@ -74,9 +66,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     async def RedriveDeadLetter(  # noqa: N802 - the generated stub's name
         self,
         request: deadletter_pb2.RedriveDeadLetterRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            deadletter_pb2.RedriveDeadLetterRequest, deadletter_pb2.RedriveDeadLetterResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> deadletter_pb2.RedriveDeadLetterResponse:
         """Deliver one again."""
         await self._letters.redrive(caller(), request.subscription, position_from(request.position))
@@ -85,9 +75,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     async def DiscardDeadLetter(  # noqa: N802 - the generated stub's name
         self,
         request: deadletter_pb2.DiscardDeadLetterRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            deadletter_pb2.DiscardDeadLetterRequest, deadletter_pb2.DiscardDeadLetterResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> deadletter_pb2.DiscardDeadLetterResponse:
         """Give one up for good."""
         await self._letters.discard(caller(), request.subscription, position_from(request.position), request.code)
@@ -96,9 +84,7 @@ class DeadLetterServicer(deadletter_pb2_grpc.DeadLetterServiceServicer):
     async def MakeDeadLetter(  # noqa: N802 - the generated stub's name
         self,
         request: deadletter_pb2.MakeDeadLetterRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            deadletter_pb2.MakeDeadLetterRequest, deadletter_pb2.MakeDeadLetterResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> deadletter_pb2.MakeDeadLetterResponse:
         """Make one."""
         await self._orders.make(caller(), request.subscription, position_from(request.position), request.code)

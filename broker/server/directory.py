@@ -8,9 +8,8 @@ from broker.wire.times import to_ms
 from caseexchange.broker.v1 import directory_pb2, directory_pb2_grpc
 
 if TYPE_CHECKING:
-    import grpc
-
     from broker.ports import DirectoryInForce
+    from broker.server.calls import Context
     from broker.services.versions import DirectoryVersions
 
 
@@ -24,9 +23,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     async def GetDirectory(  # noqa: N802 - the generated stub's name
         self,
         request: directory_pb2.GetDirectoryRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            directory_pb2.GetDirectoryRequest, directory_pb2.GetDirectoryResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> directory_pb2.GetDirectoryResponse:
         """Send the version in force, now or at an earlier time."""
         if not request.HasField("in_force_at"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from broker.core.errors import CaseExchangeError, InputRefused, Internal
 from broker.core.former import check_form
 from broker.core.receipt import portable_receipt
-from broker.server.calls import Told, caller, turn
+from broker.server.calls import Context, Told, caller, turn
 from broker.services.pipeline import publish_in_turn
 from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.envelopes import kept_from
@@ -18,8 +18,6 @@ from caseexchange.broker.v1 import envelope_pb2, publisher_pb2, publisher_pb2_gr
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import grpc
 
     from broker.core.envelope import Envelope
     from broker.services.publish import PublishOutcome, PublishService
@@ -36,7 +34,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
     async def Publish(  # noqa: N802 - the generated stub's name
         self,
         request: publisher_pb2.PublishRequest,
-        context: grpc.aio.ServicerContext[publisher_pb2.PublishRequest, publisher_pb2.PublishResponse],  # noqa: ARG002
+        context: Context,  # noqa: ARG002
     ) -> publisher_pb2.PublishResponse:
         """Accept one record."""
         envelope = _envelope(request.envelope)
@@ -55,9 +53,7 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
     async def PublishStream(  # noqa: N802 - the generated stub's name
         self,
         request_iterator: AsyncIterator[publisher_pb2.PublishStreamRequest],
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            publisher_pb2.PublishStreamRequest, publisher_pb2.PublishStreamResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[publisher_pb2.PublishStreamResponse]:
         """Accept batches, and answer their records in order."""
         batches = _batches(request_iterator)

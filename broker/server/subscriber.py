@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.errors import CaseExchangeError, InputRefused, SubscriptionInvalid
 from broker.core.streams import KINDS
-from broker.server.calls import caller, turn
+from broker.server.calls import Context, caller, turn
 from broker.services.deliveries import Acknowledged, Deliveries, Ended, LeasesLost
 from broker.services.subscribe import SubscriptionRequest
 from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, leases_lost_to, opened_to
@@ -17,8 +17,6 @@ from caseexchange.broker.v1 import subscriber_pb2, subscriber_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import grpc
 
     from broker.services.subscribe import SubscriberStream, SubscribeService
 
@@ -32,9 +30,7 @@ class SubscriberServicer(subscriber_pb2_grpc.SubscriberServiceServicer):
     async def Subscribe(  # noqa: N802 - the generated stub's name
         self,
         request_iterator: AsyncIterator[subscriber_pb2.SubscribeRequest],
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            subscriber_pb2.SubscribeRequest, subscriber_pb2.SubscribeResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[subscriber_pb2.SubscribeResponse]:
         """Serve one stream of a subscription until either side ends it."""
         stream = await self._service.open(caller(), await _open_request(request_iterator))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.server.calls import caller
+from broker.server.calls import Context, caller
 from broker.wire.subscriptionevents import start_from
 from broker.wire.subscriptions import subscription_to
 from caseexchange.broker.v1 import subscription_pb2, subscription_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import grpc
 
     from broker.services.subscriptions import Subscriptions
 
@@ -26,9 +24,7 @@ class SubscriptionServicer(subscription_pb2_grpc.SubscriptionServiceServicer):
     async def ListSubscriptions(  # noqa: N802 - the generated stub's name
         self,
         request: subscription_pb2.ListSubscriptionsRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            subscription_pb2.ListSubscriptionsRequest, subscription_pb2.ListSubscriptionsResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[subscription_pb2.ListSubscriptionsResponse]:
         """Send all."""
         async for state in self._subscriptions.listed(caller(), request.agency):
@@ -37,9 +33,7 @@ class SubscriptionServicer(subscription_pb2_grpc.SubscriptionServiceServicer):
     async def SeekSubscription(  # noqa: N802 - the generated stub's name
         self,
         request: subscription_pb2.SeekSubscriptionRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            subscription_pb2.SeekSubscriptionRequest, subscription_pb2.SeekSubscriptionResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> subscription_pb2.SeekSubscriptionResponse:
         """Move one."""
         skipped = await self._subscriptions.seek(caller(), request.subscription, start_from(request.to))
@@ -48,9 +42,7 @@ class SubscriptionServicer(subscription_pb2_grpc.SubscriptionServiceServicer):
     async def DeleteSubscription(  # noqa: N802 - the generated stub's name
         self,
         request: subscription_pb2.DeleteSubscriptionRequest,
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            subscription_pb2.DeleteSubscriptionRequest, subscription_pb2.DeleteSubscriptionResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> subscription_pb2.DeleteSubscriptionResponse:
         """End one for good."""
         closed = await self._subscriptions.delete(caller(), request.subscription)

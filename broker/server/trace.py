@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core.trace import TracedEvent, TracedRecord, TraceEnd
-from broker.server.calls import caller
+from broker.server.calls import Context, caller
 from broker.wire.times import set_ms
 from broker.wire.trace import trace_end_to, traced_event_to, traced_record_to, unprocessed_to
 from caseexchange.broker.v1 import trace_pb2, trace_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import grpc
 
     from broker.services.tracing import TracePart, Tracer
     from broker.services.unprocessed import Unprocessed
@@ -29,9 +27,7 @@ class TraceServicer(trace_pb2_grpc.TraceServiceServicer):
     async def CountUnprocessed(  # noqa: N802 - the generated stub's name
         self,
         request: trace_pb2.CountUnprocessedRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            trace_pb2.CountUnprocessedRequest, trace_pb2.CountUnprocessedResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> trace_pb2.CountUnprocessedResponse:
         """Send numbers."""
         tally = self._unprocessed.count(caller())
@@ -43,9 +39,7 @@ class TraceServicer(trace_pb2_grpc.TraceServiceServicer):
     async def ListUnprocessed(  # noqa: N802 - the generated stub's name
         self,
         request: trace_pb2.ListUnprocessedRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[  # noqa: ARG002
-            trace_pb2.ListUnprocessedRequest, trace_pb2.ListUnprocessedResponse
-        ],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[trace_pb2.ListUnprocessedResponse]:
         """Send all."""
         async for page in self._unprocessed.listed(caller()):
@@ -54,7 +48,7 @@ class TraceServicer(trace_pb2_grpc.TraceServiceServicer):
     async def Trace(  # noqa: N802 - the generated stub's name
         self,
         request: trace_pb2.TraceRequest,
-        context: grpc.aio.ServicerContext[trace_pb2.TraceRequest, trace_pb2.TraceResponse],  # noqa: ARG002
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[trace_pb2.TraceResponse]:
         """Send what became of a record, or of those of a case."""
         if request.WhichOneof("subject") == "case_id":

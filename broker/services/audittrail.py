@@ -2,8 +2,8 @@
 
 An audit record is on the stream ``audit``. Its publisher is the exchange's own agency id, and it has no recipients. An
 auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``, or for those that every
-process follows ``DeadLetterEvents`` and ``SubscriptionEvents``) or a directory as governance signed it (kind
-``DirectoryVersion``).
+process follows ``DeadLetterEvents`` and ``SubscriptionEvents``), a directory as governance signed it (kind
+``DirectoryVersion``), or revocation lists as their authorities signed them (kind ``RevocationLists``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from broker.core.streams import (
     AUDIT_EVENTS,
     DEAD_LETTER_EVENTS,
     DIRECTORY_VERSION,
+    REVOCATION_LISTS,
     SUBSCRIPTION_EVENTS,
     StreamPartition,
     partition_of,
@@ -48,6 +49,7 @@ class AuditSection(NamedTuple):
 
 EVENTS_SECTION: Final = AuditSection("events", "caseexchange.broker.v1.AuditEvents")
 DIRECTORY_SECTION: Final = AuditSection("directory", DIRECTORY_TYPE)
+LISTS_SECTION: Final = AuditSection("revocation-lists", "application/x-pem-file")
 _ID_BYTES: Final = 16
 _MAX_EVENTS: Final = 1000
 """The limit for the events in one record: about 200 KiB."""
@@ -117,10 +119,22 @@ class AuditTrailService:
         Raises:
             LogUnavailable, LogFull, DirectoryUnavailable
         """
-        directory = self._directory.current()
-        # The same version always has the same record id, in every process and at every call.
-        record_id = _own_id(hashlib.sha256(directory.document).digest())
-        await self._log.append([self._entry(DIRECTORY_VERSION, record_id, DIRECTORY_SECTION, directory.document)])
+        await self._keep(DIRECTORY_VERSION, DIRECTORY_SECTION, self._directory.current().document)
+
+    async def trust_in_force(self, lists: bytes) -> None:
+        """The same for the directory version and for the revocation lists in force (PEM), if there are any.
+
+        Raises:
+            LogUnavailable, LogFull, DirectoryUnavailable
+        """
+        await self.directory_in_force()
+        if lists:
+            await self._keep(REVOCATION_LISTS, LISTS_SECTION, lists)
+
+    async def _keep(self, kind: str, section: AuditSection, document: bytes) -> None:
+        # The same document always has the same record id, in every process and at every call.
+        record_id = _own_id(hashlib.sha256(document).digest())
+        await self._log.append([self._entry(kind, record_id, section, document)])
 
     def _entries(self, kind: str, events: Sequence[AuditEvent]) -> list[NewEntry]:
         return [

@@ -29,6 +29,7 @@ from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.services.askedwitness import AskedWitness
 from broker.services.cosigningbound import CosigningBound, CosigningSettings
 from broker.services.largertrees import LargerTrees
+from broker.services.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -101,14 +102,14 @@ class Cosigning:
         self._clock = clock
         self._settings = settings
         self._report = report
+        self._rounds = Rounds(settings.interval_seconds, report)
         self._text: str | None = None
         self._policy: WitnessPolicy | None = None
         self._checks: dict[WitnessKey, SignatureCheck] = {}
         self._witnesses: list[AskedWitness] = []
         self._collected: dict[StreamPartition, bytes] = {}
-        self._told: dict[str, str] = {}
         self._kept: dict[StreamPartition, _Kept] = {}
-        self._bound = CosigningBound(settings.bound_seconds, clock, self._told)
+        self._bound = CosigningBound(settings.bound_seconds, clock, self._rounds.troubles)
 
     def check(self) -> None:
         """See ``Evidence``.
@@ -131,19 +132,17 @@ class Cosigning:
     async def run(self) -> None:
         """Ask, round after round, until cancelled."""
         try:
-            while True:
-                try:
-                    await self.ask_once()
-                except CaseExchangeError as error:
-                    self._tell("", error)
-                else:
-                    self._tell("", None)
-                if (late := self._bound.warning()) is not None:
-                    self._report("", late)
-                await asyncio.sleep(self._settings.interval_seconds)
+            await self._rounds.run(self._ask_and_warn)
         finally:
             self._larger.cancel()
             await self._forget_witnesses()
+
+    async def _ask_and_warn(self) -> None:
+        try:
+            await self.ask_once()
+        finally:
+            if (late := self._bound.warning()) is not None:
+                self._report("", late)
 
     async def ask_once(self) -> None:
         """Make one round.
@@ -188,7 +187,7 @@ class Cosigning:
             _, late = await asyncio.wait(tasks, timeout=self._settings.timeout_seconds)
             for task in late:
                 message = f"the witness took longer than {self._settings.timeout_seconds:g} s"
-                self._tell(tasks[task].name, WitnessUnavailable(message))
+                self._rounds.tell(tasks[task].name, WitnessUnavailable(message))
         finally:
             for task in tasks:
                 task.cancel()
@@ -214,7 +213,7 @@ class Cosigning:
                 break
             else:
                 await self._take(partition, line)
-        self._tell(witness.name, trouble)
+        self._rounds.tell(witness.name, trouble)
 
     async def _judge_larger(self, witness: AskedWitness, partition: StreamPartition) -> CaseExchangeError | None:
         """Let what a witness has cosigned of a larger tree be judged. Return what to tell of the witness."""
@@ -285,13 +284,6 @@ class Cosigning:
         for witness in self._witnesses:
             await witness.close()
         self._witnesses = []
-
-    def _tell(self, name: str, trouble: CaseExchangeError | None) -> None:
-        """Report what is wrong with a witness, or with all of this, when it changes."""
-        now = "" if trouble is None else trouble.message
-        if now != self._told.get(name, ""):
-            self._told[name] = now
-            self._report(name, trouble)
 
 
 def _same(note: bytes | None, other: bytes) -> bool:

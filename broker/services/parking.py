@@ -151,7 +151,7 @@ class Parking:
         """
         here = self._partitions[entry.position.stream_partition]
         if entry.position.offset in here.offsets:
-            here.offsets.remove(entry.position.offset)
+            del here.offsets[entry.position.offset]
         elif entry.kind in OVERTAKING or not here.waits(entry.ordering_key, entry.position.offset):
             return False
         else:

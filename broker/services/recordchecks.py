@@ -5,7 +5,8 @@
    SignatureRefused
 3. publisher and system are the peer's: SignerNotPrincipal
 4. the signer did sign it, (9) to (11) there, with a certificate that is valid now: SignatureRefused, SectionMismatch
-5. policy on kind, recipients, sections, purpose: RightDenied, PeerUnknown
+5. policy on kind, recipients, sections, purpose, and that it is sealed for those who may have it: RightDenied,
+   PeerUnknown, SealingRequired, KeyWrapsInvalid, EncryptionKeyNotInForce
 6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
 
 A record with a former receipt was accepted before (broker/core/former.py). Then "now" in these checks is the time of
@@ -32,6 +33,7 @@ from broker.core.errors import (
 from broker.core.former import check_former
 from broker.core.inforce import DirectoryVersion, by_any, versions_at
 from broker.core.policy import check_publish, check_times
+from broker.core.sealing import check_sealing
 from broker.core.streams import StreamPartition, partition_of
 from broker.ports import Signed
 
@@ -158,7 +160,9 @@ class RecordChecks:
         check_signature(claimed, holds=holds)
         check_proved(claimed, now_ms, complete=True)
         # (5) Policy.
-        check_publish(self._directory.current(), body)
+        directory = self._directory.current()
+        check_publish(directory, body)
+        check_sealing(directory, body)
         # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
         return Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
@@ -186,6 +190,7 @@ class RecordChecks:
             check_signature(claimed)
             check_proved(claimed, former_ms, complete=True)
             check_publish(version.directory, body)
+            check_sealing(version.directory, body)
 
         by_any([*versions_at(versions, former_ms), self._version_now(now_ms)], check_under)
         late = self._late(body, former_ms)

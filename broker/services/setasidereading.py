@@ -53,7 +53,7 @@ def read_pages(
     while True:
         page = connection.execute(_OFFSETS, (*key, floor, rows)).fetchall()
         here = [offset for offset, is_here in page if is_here]
-        found.offsets.update(here)
+        found.offsets.update(dict.fromkeys(here))
         found.read_again_to = here[-1] + 1 if here else found.read_again_to
         if len(page) < rows:
             break
@@ -72,5 +72,5 @@ def read_pages(
         case_id, offset, *_ = page[-1]
         # The first one of a case is enough. The others may be very many.
         after = (case_id, _BEHIND_ALL if case_id in found.cases else offset)
-    found.due = tuple(due)
+    found.due = due
     found.orders = dict(connection.execute(_ORDERS, key))

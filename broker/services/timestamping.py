@@ -18,6 +18,7 @@ from broker.core.bundle import TimestampedCheckpoint
 from broker.core.errors import CaseExchangeError, TimestampInvalid, TimestampsUnavailable
 from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.ports import AskedAuthorities, AskedAuthority, KeptTimestamp
+from broker.services.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,14 +81,13 @@ class Timestamping:
         self._evidence = evidence
         self._clock = clock
         self._settings = settings
-        self._report = report
-        self._told: dict[str, str] = {}
+        self._rounds = Rounds(settings.interval_seconds, report)
         self._asked = {name: AskedAuthority(name) for name in callers}
 
     @property
     def asked(self) -> AskedAuthorities:
         """The authorities, and what came of it."""
-        return AskedAuthorities(tuple(self._asked.values()), self._told.get("", ""))
+        return AskedAuthorities(tuple(self._asked.values()), self._rounds.troubles.get("", ""))
 
     async def timestamped(
         self, partition: StreamPartition, first: int, end: int, size: int
@@ -104,14 +104,7 @@ class Timestamping:
         if not self._callers:
             return
         try:
-            while True:
-                try:
-                    await self.stamp_once()
-                except CaseExchangeError as error:
-                    self._tell("", error)
-                else:
-                    self._tell("", None)
-                await asyncio.sleep(self._settings.interval_seconds)
+            await self._rounds.run(self.stamp_once)
         finally:
             for caller in self._callers.values():
                 await caller.close()
@@ -151,10 +144,10 @@ class Timestamping:
                 since_ms = self._asked[name].since_ms
                 since_ms = self._clock.now_ms() if since_ms is None else since_ms
                 self._asked[name] = self._asked[name]._replace(trouble=error.message, since_ms=since_ms)
-                self._tell(name, error)
+                self._rounds.tell(name, error)
             else:
                 self._asked[name] = AskedAuthority(name, stamp.at_ms)
-                self._tell(name, None)
+                self._rounds.tell(name, None)
                 return response
         message = "no timestamp authority has stamped the newest checkpoints"
         raise TimestampsUnavailable(message)
@@ -175,10 +168,3 @@ class Timestamping:
             message = f"the authority's clock is more than {CLOCKS_MS // 1000} s away from that of the broker"
             raise TimestampInvalid(message)
         return response, stamp
-
-    def _tell(self, name: str, trouble: CaseExchangeError | None) -> None:
-        """Report what is wrong with an authority, or with all of this, when it changes."""
-        now = "" if trouble is None else trouble.message
-        if now != self._told.get(name, ""):
-            self._told[name] = now
-            self._report(name, trouble)

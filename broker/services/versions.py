@@ -84,7 +84,7 @@ class DirectoryVersions:
         """One version, as the log has it. None: it cannot be read any more."""
         position = kept.position
         whole = await self._log.read(position.stream_partition, position.offset, 1, 1)
-        content = _content(self._codec, whole[0]) if whole and whole[0].position == position else None
+        content = kept_document(self._codec, whole[0]) if whole and whole[0].position == position else None
         return None if content is None else DirectoryDocument(content, kept.in_force_from_ms)
 
     @staticmethod
@@ -153,7 +153,8 @@ class KnownVersions:
         return version
 
 
-def _content(codec: RecordCodec, entry: LogEntry) -> bytes | None:
+def kept_document(codec: RecordCodec, entry: LogEntry) -> bytes | None:
+    """The document that an audit record holds, or None if it cannot be read."""
     try:
         (section,) = codec.decode_envelope(entry.value).sections
     except (EnvelopeMalformed, ValueError):

@@ -11,8 +11,11 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import structlog
+
 from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
+from broker.core.keyhistory import KeyHistory
 from broker.core.strict import parse_json
 from broker.trust.directory_payload import parse_payload
 from broker.trust.governance import MAX_SUCCESSIONS, Succession
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from broker.ports import Clock
     from broker.trust.governance import Governance
 
+_log = structlog.get_logger("broker.trust")
 MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
 _SUCCESSIONS: Final = "successions"
 
@@ -102,19 +106,23 @@ def successions_of(document: bytes) -> list[dict[str, Any]]:
 class PinnedDirectory:
     """The newest directory that was offered (the port DirectoryInForce). Safe to call from any thread."""
 
-    def __init__(self, document: bytes, governance: Governance, clock: Clock) -> None:
+    def __init__(
+        self, document: bytes, governance: Governance, clock: Clock, history: KeyHistory | None = None
+    ) -> None:
         """Begin with a document.
 
         Args:
             document: the signed document.
             governance: the pinned keys.
             clock: shows when a directory has expired.
+            history: what earlier versions said of encryption keys. None: nothing is known.
 
         Raises:
             DirectoryInvalid
         """
         self._governance = governance
         self._clock = clock
+        self._history = KeyHistory() if history is None else history
         self._lock = threading.Lock()
         self._latest = open_directory(document, governance)
 
@@ -141,11 +149,13 @@ class PinnedDirectory:
         Raises:
             DirectoryInvalid: not signed by governance, malformed, older, or of the same version with other bytes.
                 The one in force stays.
+            KeyHistoryBroken: it takes back what an agency stated of its encryption keys. The one in force stays.
         """
         offered = open_directory(document, self._governance)
         with self._lock:
             seen = self._latest
             if offered.version > seen.version:
+                self._remember(seen, offered)
                 self._latest = offered
                 return True
         if offered.version < seen.version:
@@ -154,6 +164,14 @@ class PinnedDirectory:
             message = "the directory has the same version as the one in force and other bytes"
             raise DirectoryInvalid(message, version=str(offered.version))
         return False
+
+    def _remember(self, *versions: Directory) -> None:
+        """Hold versions to what others said of encryption keys. Raises KeyHistoryBroken."""
+        for version in versions:
+            for broken in self._history.add(version):
+                # A higher version was seen before this one, and shows only now that it took something back.
+                text = "a directory version took back a key statement"
+                _log.error(text, reason=broken.reason, cause=broken.message, **broken.details)
 
 
 def _parsed(document: bytes) -> Any:

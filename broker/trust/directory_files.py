@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
-from broker.core.errors import DirectoryInvalid
+from broker.core.errors import DirectoryInvalid, KeyHistoryBroken
 from broker.files import FileState, read_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, PinnedDirectory, learn_successions, open_directory
 from broker.trust.kept import Kept
@@ -14,6 +14,7 @@ from broker.trust.kept import Kept
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from broker.core.keyhistory import KeyHistory
     from broker.ports import Clock
     from broker.trust.governance import Governance
 
@@ -24,7 +25,14 @@ _DAY_MS: Final = 24 * 3_600_000
 class DirectoryFile(PinnedDirectory):
     """The newest directory seen in a file that governance's process replaces, also before a restart."""
 
-    def __init__(self, path: Path, governance: Governance, clock: Clock, kept: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        governance: Governance,
+        clock: Clock,
+        kept: Path | None = None,
+        history: KeyHistory | None = None,
+    ) -> None:
         """Read the file. An older version than the copy holds, or another of the same number, does not come into force.
 
         Args:
@@ -32,9 +40,11 @@ class DirectoryFile(PinnedDirectory):
             governance: the pinned keys.
             clock: shows when a directory has expired.
             kept: where the copy of the newest version is. None: a restart forgets what was in force.
+            history: what versions of earlier times said of encryption keys.
 
         Raises:
             DirectoryInvalid: the file is unreadable, or holds no directory that governance signed.
+            KeyHistoryBroken: by the history, no version here may come into force.
         """
         self._path = path
         self._seen = _state(path)
@@ -42,9 +52,10 @@ class DirectoryFile(PinnedDirectory):
         if self._kept is not None and (copy := self._kept.read()):
             # Before the file: what governance's keys were when the program ended counts first.
             learn_successions([copy], governance)
-        super().__init__(_read(path), governance, clock)
+        super().__init__(read_document(path), governance, clock, history)
         if self._kept is not None:
             self._go_on(self._kept)
+        self._remember(self._latest)
         self._warned_ms = -_DAY_MS
         self._warn()
 
@@ -65,7 +76,13 @@ class DirectoryFile(PinnedDirectory):
                 # As after another key was pinned.
                 _log.error("the copy of the directory cannot be used", reason=error.reason, cause=error.message)
         if former is None or former.version < in_file.version:
-            kept.write(in_file.document)
+            try:
+                self._remember(*filter(None, (former, in_file)))
+            except KeyHistoryBroken as error:
+                self._latest = former or in_file
+                _log.error("the directory file is not used", reason=error.reason, cause=error.message, **error.details)
+            else:
+                kept.write(in_file.document)
         elif former.document != in_file.document:
             self._latest = former
             text = "the directory file is older than what was in force, or differs from it: it is not used"
@@ -80,7 +97,7 @@ class DirectoryFile(PinnedDirectory):
         state = _state(self._path)
         newer = False
         if state != self._seen:
-            newer = self.offer(_read(self._path))
+            newer = self.offer(read_document(self._path))
             self._seen = state
         self._warn()
         return newer
@@ -101,7 +118,12 @@ def _state(path: Path) -> FileState:
         _refuse_unreadable(path, error)
 
 
-def _read(path: Path) -> bytes:
+def read_document(path: Path) -> bytes:
+    """Read a directory's file.
+
+    Raises:
+        DirectoryInvalid: it cannot be read.
+    """
     try:
         return read_file(path, MAX_DIRECTORY_BYTES)
     except OSError as error:

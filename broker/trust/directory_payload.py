@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.core.errors import CheckpointInvalid, DirectoryInvalid, WitnessPolicyInvalid
@@ -38,6 +39,7 @@ from broker.trust.directory_incarnations import (
 )
 from broker.trust.directory_log_keys import ENDED_LOG_KEYS, ended_log_key_fields, read_ended_log_keys
 from broker.trust.keyring import listed_certificate, signing_authorities, timestamp_chain
+from broker.trust.keystatements import statement_fields, with_listed_keys
 from broker.trust.signedjson import strictly
 
 if TYPE_CHECKING:
@@ -52,9 +54,10 @@ _DIRECTORY_KEYS: Final = frozenset(
 )
 _DIRECTORY_RESERVED: Final = frozenset({"responsible", "signatures"})
 _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "receive", "replay"})
-_AGENCY_RESERVED: Final = frozenset({"encryption_keys"})
+_ENCRYPTION_KEYS: Final = "encryption_keys"
 _RETIRED: Final = "retired_certificates"
 _LIMITS: Final = "limits"
+_PLAIN: Final = "plain"
 _MAY_CORRECT: Final = "may_correct"
 _WITNESS_POLICY: Final = "witness_policy"
 _TIMESTAMPS: Final = "timestamp_authorities"
@@ -71,22 +74,24 @@ _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
-def parse_payload(payload: bytes, document: bytes) -> Directory:
+def parse_payload(payload: bytes, document: bytes, *, draft: bool = False) -> Directory:
     """Read a payload with a verified signature.
 
     Args:
         payload: the JSON text that was signed.
         document: the signed document of the payload, which the result keeps.
+        draft: it is one that governance writes now. A certificate that signed a key statement may not be listed yet.
 
     Raises:
         DirectoryInvalid: it names the first wrong field.
     """
     with strictly():
         fields = read_keys(parse_json(payload), _DIRECTORY_KEYS, "the directory", _DIRECTORY_OPTIONAL)
-        _refuse_reserved(fields, _DIRECTORY_RESERVED, "")
+        _refuse_reserved(fields)
         trust_domain = read_text(fields["trust_domain"], is_trust_domain, "trust_domain")
         members = read_object(fields["agencies"], "agencies")
         ids = frozenset(members)
+        read = partial(_agency, ids=ids, trust_domain=trust_domain, draft=draft)
         directory = Directory(
             version=read_version(fields["version"]),
             trust_domain=trust_domain,
@@ -98,7 +103,7 @@ def parse_payload(payload: bytes, document: bytes) -> Directory:
             ),
             log_keys=read_texts(fields["log_keys"], "log_keys"),
             purposes=read_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
-            agencies={agency: _agency(agency, value, ids) for agency, value in members.items()},
+            agencies={agency: read(agency, value) for agency, value in members.items()},
             document=document,
             may_correct=_may_correct(fields.get(_MAY_CORRECT, {}), ids),
             witness_policy=read_text(fields.get(_WITNESS_POLICY, ""), lambda text: text.isascii(), _WITNESS_POLICY),
@@ -143,16 +148,16 @@ def _timestamp_authorities(value: Any) -> tuple[tuple[bytes, ...], ...]:
     return tuple(tuple(map(decode_base64, read_texts(chain, _TIMESTAMPS))) for chain in value)
 
 
-def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
+def _agency(agency: str, value: Any, ids: frozenset[str], trust_domain: str, *, draft: bool) -> Agency:
     if not is_agency_id(agency):
         refuse("agencies holds a key that is not an agency id")
-    fields = read_keys(value, _AGENCY_KEYS, agency, _AGENCY_RESERVED | {_RETIRED, _LIMITS})
-    _refuse_reserved(fields, _AGENCY_RESERVED, f"{agency}.")
+    fields = read_keys(value, _AGENCY_KEYS, agency, frozenset({_RETIRED, _LIMITS, _ENCRYPTION_KEYS}))
     certificates = read_texts(fields["signing_certificates"], f"{agency}.signing_certificates")
 
     def publish(right: Any, where: str) -> PublishRight:
-        names = read_keys(right, frozenset({"recipients", "sections"}), where)
-        return PublishRight(_agencies(names["recipients"], ids, where), _sections(names["sections"], where))
+        names = read_keys(right, frozenset({"recipients", "sections"}), where, frozenset({_PLAIN}))
+        plain = _sections(names.get(_PLAIN, []), where)
+        return PublishRight(_agencies(names["recipients"], ids, where), _sections(names["sections"], where), plain)
 
     def receive(right: Any, where: str) -> ReceiveRight:
         names = read_keys(right, frozenset({"publishers", "sections"}), where)
@@ -161,7 +166,7 @@ def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
     def replay(right: Any, where: str) -> ReplayRight:
         return ReplayRight(_sections(read_keys(right, frozenset({"sections"}), where)["sections"], where))
 
-    return Agency(
+    member = Agency(
         id=agency,
         name=read_text(fields["name"], lambda text: 0 < len(text) <= MAX_NAME and text.isprintable(), f"{agency}.name"),
         signing_certificates=tuple(map(decode_base64, certificates)),
@@ -171,6 +176,12 @@ def _agency(agency: str, value: Any, ids: frozenset[str]) -> Agency:
         retired_certificates=_retired(fields.get(_RETIRED, []), f"{agency}.{_RETIRED}"),
         limits=_limits(fields.get(_LIMITS, {}), f"{agency}.{_LIMITS}"),
     )
+    listed = [*member.signing_certificates, *(one.certificate for one in member.retired_certificates)]
+    if len(set(listed)) != len(listed):
+        refuse(f"{agency} lists a certificate twice, in use or retired")
+    for certificate in listed:
+        listed_certificate(certificate, agency, trust_domain)
+    return with_listed_keys(member, fields.get(_ENCRYPTION_KEYS, []), trust_domain, draft=draft)
 
 
 def _retired(value: Any, where: str) -> tuple[RetiredCertificate, ...]:
@@ -223,12 +234,9 @@ def _check(directory: Directory) -> None:
     signing_authorities(directory.signing_authorities)
     for chain in directory.timestamp_authorities:
         timestamp_chain(chain)
-    for agency in directory.agencies.values():
-        certificates = [*agency.signing_certificates, *(one.certificate for one in agency.retired_certificates)]
-        if len(set(certificates)) != len(certificates):
-            refuse(f"{agency.id} lists a certificate twice, in use or retired")
-        for certificate in certificates:
-            listed_certificate(certificate, agency.id, directory.trust_domain)
+    key_ids = [key.key_id for agency in directory.agencies.values() for key in agency.encryption_keys]
+    if len(set(key_ids)) != len(key_ids):
+        refuse("two agencies state the same encryption key: each must make its own")
     for vkey in directory.log_keys:
         try:
             VerifierKey.parse(vkey)
@@ -250,7 +258,11 @@ def _agency_fields(agency: Agency) -> dict[str, Any]:
         "name": agency.name,
         "signing_certificates": [encode_base64(certificate) for certificate in agency.signing_certificates],
         "publish": {
-            kind: {"recipients": sorted(right.recipients), "sections": sorted(right.sections)}
+            kind: {
+                "recipients": sorted(right.recipients),
+                "sections": sorted(right.sections),
+                **({_PLAIN: sorted(right.plain)} if right.plain else {}),
+            }
             for kind, right in agency.publish.items()
         },
         "receive": {
@@ -260,10 +272,11 @@ def _agency_fields(agency: Agency) -> dict[str, Any]:
         "replay": {stream: {"sections": sorted(right.sections)} for stream, right in agency.replay.items()},
         **({_RETIRED: retired} if retired else {}),
         **({_LIMITS: dict(agency.limits)} if agency.limits else {}),
+        **({_ENCRYPTION_KEYS: statements} if (statements := statement_fields(agency)) else {}),
     }
 
 
-def _refuse_reserved(fields: Mapping[str, Any], reserved: frozenset[str], where: str) -> None:
-    for key in sorted(reserved & fields.keys()):
+def _refuse_reserved(fields: Mapping[str, Any]) -> None:
+    for key in sorted(_DIRECTORY_RESERVED & fields.keys()):
         if fields[key] not in ([], {}, "", None):
-            refuse(f"this version does not apply {where}{key}; leave it empty")
+            refuse(f"this version does not apply {key}; leave it empty")

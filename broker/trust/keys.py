@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 _PUBLIC_KEY: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+_PRIVATE_KEY: Final = re.compile(rb"-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----\s?", re.DOTALL)
 _READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -96,14 +97,33 @@ def public_key_pem(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) ->
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _load_private_key(path: Path) -> PrivateKeyTypes:
+def read_private_file(path: Path) -> bytes:
+    """Read a file with a private key.
+
+    Raises:
+        KeyInvalid: it is unreadable, or accessible to others than its owner.
+    """
     try:
         with path.open("rb") as file:
             # The mode of the open file is checked, not that of its name. So the checked file is the one that is read.
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & _READABLE_BY_OTHERS:
                 message = f"{path.name} is accessible to others than its owner"
                 raise KeyInvalid(message)
-            return load_pem_private_key(file.read(MAX_KEY_FILE_BYTES), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+            return file.read(MAX_KEY_FILE_BYTES)
+    except OSError:
+        message = f"{path.name} cannot be read as an unencrypted private key in PEM"
+        raise KeyInvalid(message) from None
+
+
+def pem_blocks(data: bytes) -> list[bytes]:
+    """The private keys in PEM in a file, each for itself."""
+    return _PRIVATE_KEY.findall(data)
+
+
+def _load_private_key(path: Path) -> PrivateKeyTypes:
+    data = read_private_file(path)
+    try:
+        return load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         message = f"{path.name} cannot be read as an unencrypted private key in PEM"
         raise KeyInvalid(message) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -72,6 +71,10 @@ class RevocationFiles:
         """Every list in force, DER."""
         return self._lists.documents()
 
+    def pem(self) -> bytes:
+        """Every list in force, in one PEM document."""
+        return b"".join(map(pem_of, self._lists.documents()))
+
     def reload(self) -> bool:
         """Read the files again if they, or the authorities, changed. Return whether the lists in force changed.
 
@@ -96,10 +99,32 @@ class RevocationFiles:
             self._check_not_older(authority, listed)
         changed = lists.documents() != self._lists.documents()
         self._newest |= lists.by_authority()
-        if self._kept is not None and changed:
-            self._kept.write(b"".join(map(pem_of, lists.documents())))
         self._lists, self._seen = lists, (state, authorities)
+        if changed:
+            self._keep()
         return changed
+
+    def offer(self, document: bytes) -> bool:
+        """Put lists of trusted authorities into force that are newer than those seen. Return whether there are any.
+
+        Lists of others, and what cannot be read, are left out. For one task at a time, as ``reload``.
+        """
+        newer = {
+            authority: listed
+            for authority, listed in self._readable(document).items()
+            if authority not in self._newest or listed.number > self._newest[authority].number
+        }
+        if not newer:
+            return False
+        self._newest |= newer
+        listed = {**self._lists.by_authority(), **newer}.values()
+        self._lists = RevocationLists([one.der for one in listed], self._authorities(), grace_ms=self._grace_ms)
+        self._keep()
+        return True
+
+    def _keep(self) -> None:
+        if self._kept is not None:
+            self._kept.write(self.pem())
 
     def _check_not_older(self, authority: bytes, listed: RevocationList) -> None:
         newest = self._newest.get(authority)
@@ -110,12 +135,19 @@ class RevocationFiles:
 
     def _go_on(self, kept: Kept) -> None:
         """Begin with the lists that were in force before the restart, as far as their authorities are still trusted."""
-        authorities, documents = tuple(self._authorities()), list[bytes]()
-        for document in split_pem(kept.read()):
+        self._newest = self._readable(kept.read(), say=True)
+        documents = [listed.der for listed in self._newest.values()]
+        self._lists = RevocationLists(documents, self._authorities(), grace_ms=self._grace_ms)
+
+    def _readable(self, document: bytes, *, say: bool = False) -> dict[bytes, RevocationList]:
+        """The lists of trusted authorities in a PEM document, by authority. ``say``: log why others are left out."""
+        found: dict[bytes, RevocationList] = {}
+        authorities = tuple(self._authorities())
+        for one in split_pem(document):
             try:
-                documents += RevocationLists([document], authorities, grace_ms=self._grace_ms).documents()
+                found |= RevocationLists([one], authorities, grace_ms=self._grace_ms).by_authority()
             except RevocationListInvalid as error:
-                _log.error("the copy of a revocation list cannot be used", reason=error.reason, cause=error.message)
-        with contextlib.suppress(RevocationListInvalid):
-            self._lists = RevocationLists(documents, authorities, grace_ms=self._grace_ms)
-        self._newest |= self._lists.by_authority()
+                if say:
+                    text = "the copy of a revocation list cannot be used"
+                    _log.error(text, reason=error.reason, cause=error.message)
+        return found

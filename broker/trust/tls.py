@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.errors import CertificateInvalid, KeyInvalid
+import structlog
+
+from broker.core.errors import CertificateInvalid, KeyInvalid, SetupInvalid
 from broker.files import FileState
 from broker.trust.certificates import load_certificates, principal_of, validity
 from broker.trust.keys import load_signing_key
+from broker.trust.renewal import finish, take_up_tls
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.ports import Clock
     from broker.wire.tls import TlsFiles, TlsMaterial
+
+_log = structlog.get_logger("broker.trust")
 
 
 def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
@@ -34,8 +39,24 @@ def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
         raise CertificateInvalid(message)
 
 
+def ready_tls(files: TlsFiles, now_ms: int) -> None:
+    """Before a program begins: take up a renewed TLS certificate, and check what is then in use.
+
+    If the renewed one cannot be used, this is logged: what is in use may do for a while.
+
+    Raises:
+        CertificateInvalid, KeyInvalid: as ``check_tls_files``.
+    """
+    try:
+        finish(files.certificate, files.key)
+        take_up_tls(files.certificate, files.key, files.authorities, now_ms)
+    except SetupInvalid as error:
+        _log.error("a renewed certificate is not used", reason=error.reason, cause=error.message)
+    check_tls_files(files.certificate, files.key, now_ms)
+
+
 class WatchedTls:
-    """TLS files that are renewed while a program runs."""
+    """TLS files that are renewed while a program runs, in their places or beside them (broker/trust/renewal.py)."""
 
     def __init__(self, files: TlsFiles, clock: Clock) -> None:
         """Read the files.
@@ -45,7 +66,7 @@ class WatchedTls:
         """
         self._files = files
         self._clock = clock
-        check_tls_files(files.certificate, files.key, clock.now_ms())
+        ready_tls(files, clock.now_ms())
         self.principal: Final = principal_of(load_certificates(files.certificate)[0])
         self._seen = self._state()
         self.initial = files.read()
@@ -62,6 +83,7 @@ class WatchedTls:
         Raises:
             CertificateInvalid, KeyInvalid: they do not match, or belong to somebody else. The earlier ones stay in use.
         """
+        take_up_tls(self._files.certificate, self._files.key, self._files.authorities, self._clock.now_ms())
         state = self._state()
         if state == self._seen:
             return False

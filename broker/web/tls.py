@@ -25,7 +25,7 @@ class ServerContext:
     """
 
     def __init__(self, certificate: Path, key: Path, client_authorities: Path | None = None) -> None:
-        self._certificate, self._key, self._authorities = certificate, key, client_authorities
+        self.certificate, self.key, self._authorities = certificate, key, client_authorities
         self._seen = self._state()
         self._current = _server_context(certificate, key, client_authorities)
 
@@ -43,11 +43,11 @@ class ServerContext:
         """
         state = self._state()
         if state != self._seen:
-            self._current = _server_context(self._certificate, self._key, self._authorities)
+            self._current = _server_context(self.certificate, self.key, self._authorities)
             self._seen = state
 
     def _state(self) -> list[FileState]:
-        paths = (self._certificate, self._key, self._authorities)
+        paths = (self.certificate, self.key, self._authorities)
         try:
             return [FileState.of(path) for path in paths if path is not None]
         except OSError as error:

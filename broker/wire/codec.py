@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 
 from broker.core.body import (
+    MAX_KEY_WRAPS,
     MAX_RECIPIENTS,
     MAX_SECTIONS,
     MAX_SIGNERS,
     Body,
+    KeyWrap,
     NamedSigner,
     Recipient,
     Routing,
@@ -38,8 +40,14 @@ if TYPE_CHECKING:
     from broker.core.receipt import Receipt, ReceiptStatement
 
 _MAX_BODY_BYTES: Final = 256 << 10
-_MOST_OF: Final = {"recipients": MAX_RECIPIENTS, "signers": MAX_SIGNERS, "sections": MAX_SECTIONS}
+_MOST_OF: Final = {
+    "recipients": MAX_RECIPIENTS,
+    "signers": MAX_SIGNERS,
+    "sections": MAX_SECTIONS,
+    "key_wraps": MAX_KEY_WRAPS,
+}
 _PLAIN: Final = envelope_pb2.SECTION_PROTECTION_PLAIN
+_SEALED: Final = envelope_pb2.SECTION_PROTECTION_SEALED
 
 
 class ProtobufCodec:
@@ -52,8 +60,8 @@ class ProtobufCodec:
             raise EnvelopeMalformed(text)
         message = _body(body)
         _check_counts(message)
-        if message.key_wraps or message.HasField("supplements"):
-            text = "the body's key wraps, or what it supplements, are fields that this version does not accept"
+        if message.HasField("supplements"):
+            text = "the body names a record that it supplements, which this version does not accept"
             raise EnvelopeMalformed(text)
         parsed = Body(
             record_id=message.record_id,
@@ -70,6 +78,12 @@ class ProtobufCodec:
             purpose=message.purpose,
             signers=tuple([NamedSigner(item.certificate_sha256, item.algorithm) for item in message.signers]),
             sections=tuple([_descriptor(item) for item in message.sections]),
+            key_wraps=tuple(
+                [
+                    KeyWrap(item.agency, item.key_id, tuple(item.sections), item.wrapped_keys)
+                    for item in message.key_wraps
+                ]
+            ),
         )
         check_body(parsed)
         return parsed
@@ -112,9 +126,16 @@ class ProtobufCodec:
                     type=item.type,
                     sha256=item.sha256,
                     audience=sorted(item.audience),
-                    protection=envelope_pb2.SECTION_PROTECTION_PLAIN,
+                    protection=_SEALED if item.sealed else _PLAIN,
+                    key_commitment=item.key_commitment,
                 )
                 for item in body.sections
+            ],
+            key_wraps=[
+                envelope_pb2.KeyWrap(
+                    agency=item.agency, key_id=item.key_id, sections=item.sections, wrapped_keys=item.wrapped_keys
+                )
+                for item in body.key_wraps
             ],
         )
         set_ms(message.issued_at, body.issued_at_ms)
@@ -195,6 +216,9 @@ def _check_counts(message: envelope_pb2.Body) -> None:
     if any(len(section.audience) > MAX_RECIPIENTS for section in message.sections):
         text = f"the body's sections have an audience of more than {MAX_RECIPIENTS}"
         raise EnvelopeMalformed(text)
+    if any(len(wrap.sections) > MAX_SECTIONS for wrap in message.key_wraps):
+        text = f"the body's key wraps have more than {MAX_SECTIONS} sections"
+        raise EnvelopeMalformed(text)
 
 
 def _recipients(message: envelope_pb2.Body) -> tuple[Recipient, ...]:
@@ -202,7 +226,8 @@ def _recipients(message: envelope_pb2.Body) -> tuple[Recipient, ...]:
 
 
 def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:
-    if item.protection != _PLAIN or item.key_commitment:
-        message = "the body's sections are of a protection that this version does not accept"
+    # A commitment says that a section is sealed, so both fields must say the same.
+    if item.protection != (_SEALED if item.key_commitment else _PLAIN):
+        message = "the body's sections are of a protection that does not fit, or that this version does not accept"
         raise EnvelopeMalformed(message)
-    return SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience))
+    return SectionDescriptor(item.name, item.type, item.sha256, frozenset(item.audience), item.key_commitment)

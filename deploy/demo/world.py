@@ -201,6 +201,7 @@ class World:
                 "authorities": f"{trust}/tls-ca.pem",
                 "signing_certificate": f"{own}/signing.pem",
                 "signing_key": f"{own}/signing.key",
+                "encryption_keys": f"{own}/encryption",
             },
             "trust": {
                 "governance_key": f"{trust}/governance.pem",

@@ -53,3 +53,5 @@ def test_a_broker_process_has_no_record_message_in_memory() -> None:
     loaded = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
     assert "broker.services.publish" in loaded
     assert not [name for name in loaded if name.startswith(("caseexchange.records", "adapters", "certs"))]
+    # Nor what seals and opens sections, or reads private encryption keys.
+    assert not {"broker.client.sealing", "broker.trust.sealing", "broker.trust.keyfolder"} & set(loaded)

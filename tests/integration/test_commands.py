@@ -19,6 +19,7 @@ from broker.core.strict import encode_base64
 from broker.trust.certificates import der, fingerprint
 from broker.trust.directory import open_directory
 from broker.trust.directory_payload import directory_payload
+from broker.trust.keystatements import state_retirement
 from synthetic.police import police_csv
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
@@ -223,7 +224,8 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
             (item.certificate, now_ms - 60_000 < item.retired_at_ms <= now_ms) for item in agency.retired_certificates
         ]
 
-    first, second, third = pki.signer().certificate, pki.credential().certificate, pki.credential().certificate
+    new = pki.credential()
+    first, second, third = pki.signer().certificate, pki.credential().certificate, new.certificate
     # Another is listed in its place, and then a third. The first keeps its end.
     shanxi["signing_certificates"] = [encode_base64(der(second))]
     assert f"shanxi-police: the certificate {fingerprint(first).hex()} is retired" in sign()
@@ -240,7 +242,19 @@ def test_directory_sign_keeps_former_certificates_as_retired_until_they_are_drop
     # One is dropped by its fingerprint. A certificate that nobody listed cannot be dropped.
     assert "CERTIFICATES_UNLISTED" in sign("--drop", "0" * 64, expect=2)
     assert "CERTIFICATES_UNLISTED" in sign("--drop", fingerprint(third).hex(), expect=2)
-    sign("--drop", fingerprint(first).hex())
+    # It signed the agency's key statements. So the agency ends these keys with its new certificate first.
+    assert "KEY_STATEMENT_INVALID" in sign("--drop", fingerprint(first).hex(), expect=2)
+    del shanxi["encryption_keys"]
+    ends = [
+        state_retirement(key, pki.now_ms, pki.directory.trust_domain, pki.now_ms, new.signer).statement
+        for key in pki.directory.agency("shanxi-police").encryption_keys
+    ]
+    given = []
+    for number, statement in enumerate(ends):
+        (tmp_path / f"{number}.json").write_bytes(statement)
+        given += ["--key-statement", str(tmp_path / f"{number}.json")]
+    sign("--drop", fingerprint(first).hex(), *given)
+    shanxi["encryption_keys"] = list(map(json.loads, ends))
     assert retired() == [(der(second), True)]
     # The certificates of an agency that leaves are dropped only if this is asked for.
     del payload["agencies"]["hebei-police"]

@@ -1,10 +1,11 @@
-"""A record that kills its consumer each time, and a link that flaps: over real gRPC with mutual TLS, on both logs."""
+"""A record that kills its consumer each time, one that is refused, and a link that flaps: real gRPC, both logs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,6 +14,7 @@ from broker.client.deadletters import DeadLettersClient
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import LeaseLost
 from broker.core.leasing.ackstate import LOSSES_TO_SUSPECT
+from broker.core.streams import AUDIT, StreamPartition
 from tests.support.exchange import running_exchange
 from tests.support.kafkaexchange import OnKafka
 from tests.support.replays import replayed
@@ -168,3 +170,59 @@ async def test_a_link_that_flaps_makes_no_dead_letter(
         report = (await replayed(exchange, tmp_path / "whole.bundle")).report()
     assert report.unprocessed == ()
     assert max(consumer.deliveries.values()) > 1
+
+
+# --- a record that is refused ---
+
+MANY = 1000
+LOT = 10
+
+
+class Cost(NamedTuple):
+    """What it took until every record was answered: deliveries, messages with them, and records for auditors."""
+
+    deliveries: Counter[Position]
+    messages: int
+    audit_records: int
+
+
+async def cost_of_all(exchange: Exchange, name: str, *, refuses: bool) -> Cost:
+    """Answer a lot as soon as all of it is there. If one refused record kept its place, no lot would be whole again."""
+    log, messages = exchange.broker.log, 0
+    deliveries: Counter[Position] = Counter()
+    audit = StreamPartition(AUDIT, 0)
+    before = await log.end_offset(audit)
+    options = SubscribeOptions(name, SAMPLES.kinds, max_outstanding_records=LOT)
+    async with (await exchange.subscriber()).subscribe(options) as stream:
+        held: list[int] = []
+        async for batch in stream:
+            messages += 1
+            held += [each.delivery_id for each in batch]
+            deliveries.update(each.position for each in batch)
+            if len(held) < LOT:
+                continue
+            if refuses:
+                await stream.refuse(held.pop(0), "KIT_UNKNOWN")
+                refuses = False
+            await stream.ack(held)
+            held.clear()
+            if deliveries.total() >= MANY:
+                break
+    written = await log.read(audit, before, 100 * MANY, 1 << 40, values=False)
+    return Cost(deliveries, messages, len(written))
+
+
+async def test_a_refused_record_among_a_thousand_cases_costs_the_others_hardly_anything(
+    broker: Callable[[], AbstractAsyncContextManager[Exchange]],
+) -> None:
+    """Each round of a subscription writes for auditors what it delivers, so their records count the rounds."""
+    async with broker() as exchange, asyncio.timeout(BOUND):
+        maker, publisher = exchange.maker(), await exchange.publisher()
+        for _ in range(MANY // 100):
+            await asyncio.gather(*(publisher.publish(maker.make(case=str(uuid4()))) for _ in range(100)))
+        quiet = await cost_of_all(exchange, "quiet", refuses=False)
+        poisoned = await cost_of_all(exchange, "poisoned", refuses=True)
+    for cost in (quiet, poisoned):
+        assert len(cost.deliveries) == cost.deliveries.total() == MANY
+    assert poisoned.messages <= 1.05 * quiet.messages, (quiet[1:], poisoned[1:])
+    assert poisoned.audit_records <= 1.05 * quiet.audit_records, (quiet[1:], poisoned[1:])

@@ -35,7 +35,9 @@ from broker.core.errors import (
 from broker.core.former import MAX_RECEIPT_BYTES
 from broker.core.policy import RetiredCertificate
 from broker.core.receipt import SignedReceipts, portable_receipt, receipts_message
+from broker.trust.keystatements import state_key
 from broker.wire.receipts import receipt_bytes
+from certs.rights import TRUST_DOMAIN
 from tests.integration.test_agency import request, running
 from tests.integration.test_edge import sample_section, until
 from tests.integration.test_rolled_back_log import Copies, receiving, seen_by
@@ -97,7 +99,10 @@ def replace_certificate(pki: SamplePki, at_ms: int, *, retired: bool) -> None:
     """Governance replaces the police's signing certificate: the former one ended at this time, or is listed no more."""
     police = pki.directory.agencies[POLICE]
     former = (RetiredCertificate(police.signing_certificates[0], at_ms),) if retired else ()
-    changed = replace(police, signing_certificates=(pki.credential().der,), retired_certificates=former)
+    fresh, now_ms = pki.credential(), pki.now_ms
+    # It states its encryption keys again: what the former one signed counts as long as that is listed.
+    stated = tuple(state_key(key, TRUST_DOMAIN, now_ms, fresh.signer) for key in police.encryption_keys)
+    changed = replace(police, signing_certificates=(fresh.der,), retired_certificates=former, encryption_keys=stated)
     newer = replace(pki.directory, version=2, agencies={**pki.directory.agencies, POLICE: changed})
     pki.folder.directory.write_bytes(pki.sign(newer))
 

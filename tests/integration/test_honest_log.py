@@ -145,7 +145,9 @@ async def refused(exchange: Exchange, maker: RecordMaker) -> None:
         await publisher.publish(maker.make("MatchNotification"))
     late = maker.make()
     body = CODEC.parse_body(late.body)
-    late = maker.composer._signed(replace(body, expires_at_ms=body.issued_at_ms), late.sections).envelope
+    late = maker.composer._signed(
+        maker.pki.signer(HEBEI), replace(body, expires_at_ms=body.issued_at_ms), late.sections
+    ).envelope
     with pytest.raises(RecordExpired):
         await publisher.publish(late)
 

@@ -8,6 +8,7 @@ import json
 import signal
 import socket
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -26,7 +27,8 @@ from certs.kafka import BROKER
 from tests.integration.test_ending import handles_signals, wait_for
 from tests.support.exchange import broker_tables
 from tests.support.fakes import FixedDirectory
-from tests.support.honest import SAMPLES
+from tests.support.honest import SAMPLES, taken
+from tests.support.kafka import running_cluster
 from tests.support.kafkaexchange import NOT_SERVING, SERVING, OnKafka, health_on
 from tests.support.process import COMMAND, BrokerProcess, write_toml
 from tests.support.records import CODEC, RecordMaker
@@ -194,6 +196,64 @@ async def test_health_tells_in_which_state_a_broker_is_and_it_ends(kafka: States
         lines = [json.loads(line) for line in process.errors.read_text().splitlines()]
         told = [line for line in lines if line["event"] == "cannot accept records"]
         assert any(line["reason"] == state.reason and state.cause in line["cause"] for line in told), told
+    finally:
+        process.end()
+
+
+@pytest.fixture(scope="module")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory, kafka_keys: PkiFolder) -> Iterator[KafkaCluster]:
+    """A node that tests of this module may kill and pause."""
+    with running_cluster(tmp_path_factory.mktemp("kafka-own"), kafka_keys, nodes=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_kafka(own_cluster: KafkaCluster, kafka_keys: PkiFolder, pki: SamplePki, tmp_path: Path) -> States:
+    return States(own_cluster, kafka_keys, pki, tmp_path)
+
+
+@contextlib.contextmanager
+def gone(cluster: KafkaCluster, how: str) -> Iterator[None]:
+    """Within the block no node answers: it is killed, or its connections stay open and it says nothing."""
+    (number,) = cluster.numbers
+    if how == "stopped":
+        cluster.kill(number)
+    else:
+        cluster.pause(number)
+    try:
+        yield
+    finally:
+        cluster.heal()
+
+
+@pytest.mark.parametrize("signal_comes", ["at once", "when it is noticed"])
+@pytest.mark.parametrize("kafka_is", ["stopped", "silent"])
+async def test_a_broker_whose_kafka_goes_away_while_it_serves_ends(
+    own_kafka: States, kafka_is: str, signal_comes: str
+) -> None:
+    """A publisher waits for its receipt, and a subscriber has a record that it has not answered."""
+    process = own_kafka.process(**QUICK)
+    await asyncio.to_thread(process.start)
+    try:
+        async with own_kafka.channel(process) as channel, own_kafka.channel(process, "national-dna-database") as other:
+            await health_on(channel, SERVING)
+            async with Subscriber(other).subscribe(SAMPLES) as stream:
+                await own_kafka.publish(channel)
+                await taken(stream, 1)
+                with gone(own_kafka.cluster, kafka_is):
+                    publishing = asyncio.create_task(own_kafka.publish(channel))
+                    if signal_comes == "when it is noticed":
+                        await health_on(channel, NOT_SERVING)
+                    began = time.monotonic()
+                    code = await asyncio.to_thread(process.stop)
+                    seconds = time.monotonic() - began
+                    (refused,) = await asyncio.gather(publishing, return_exceptions=True)
+        assert seconds < ENDS_SECONDS
+        assert isinstance(refused, CaseExchangeError)
+        errors = process.errors.read_text()
+        assert code == 0, errors
+        assert "Traceback" not in errors
+        assert "INTERNAL" not in errors
     finally:
         process.end()
 

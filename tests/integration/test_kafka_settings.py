@@ -57,15 +57,22 @@ async def test_a_setting_that_could_lose_records_stops_publishing_until_it_is_ri
     assert await kafka.audited() == []
 
 
-async def test_a_cluster_in_which_nobody_could_publish_checkpoints_is_refused_by_name_at_the_start_and_later(
-    kafka: OnKafka, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("demand", "value", "names"),
+    [
+        ("TRANSACTION_MS", 900_001, r"transaction\.max\.timeout\.ms = 900000"),
+        ("LARGEST_REQUEST", (100 << 20) - 1, r"socket\.request\.max\.bytes = 104857600"),
+    ],
+)
+async def test_a_cluster_that_cannot_do_what_brokers_need_is_refused_by_name_at_the_start_and_later(
+    kafka: OnKafka, monkeypatch: pytest.MonkeyPatch, demand: str, value: int, names: str
 ) -> None:
     async with kafka.broker() as exchange:
-        # No client can change it while a node runs. So what is demanded becomes more than what the node has: 900000.
-        monkeypatch.setattr(topics, "TRANSACTION_MS", 900_001)
+        # No client can change it while a node runs. So what is demanded becomes another than what the node has.
+        monkeypatch.setattr(topics, demand, value)
         await health_becomes(exchange, NOT_SERVING, within=60)
-        with pytest.raises(LogUnavailable, match=r"transaction\.max\.timeout\.ms = 900000"):
+        with pytest.raises(LogUnavailable, match=names):
             await Honest.begin(exchange, 1)
-    with pytest.raises(LogSettingsRefused, match=r"transaction\.max\.timeout\.ms = 900000"):
+    with pytest.raises(LogSettingsRefused, match=names):
         async with kafka.broker("two"):
             pass

@@ -85,10 +85,13 @@ class SamplePki:
         self.revoked = revoked
 
     @classmethod
-    def build(cls, root: Path, *, now: datetime | None = None) -> SamplePki:
-        """Write a PKI into an empty folder. It takes about 50 ms. Sessions without revocations can share it."""
+    def build(cls, root: Path, *, now: datetime | None = None, plain: bool = True) -> SamplePki:
+        """Write a PKI into an empty folder. It takes about 50 ms. Sessions without revocations can share it.
+
+        Most tests are not about sealing, and publish plain. Without ``plain`` the rights are those of ``certs init``.
+        """
         now = datetime.now(UTC).replace(microsecond=0) if now is None else now
-        folder = development.create(root, now)
+        folder = development.create(root, now, plain=plain)
         revoked: dict[AuthorityKind, Credential] = {}
         for profile in (profiles.TLS_CLIENT, profiles.SIGNING):
             authority = folder.load_authority(profile.authority)
@@ -163,7 +166,10 @@ class SamplePki:
 
     def directory_with(self, agency: str, signing_certificates: Sequence[bytes]) -> Directory:
         """The directory, signed again, with these signing certificates for an agency."""
-        member = replace(self.directory.agencies[agency], signing_certificates=tuple(signing_certificates))
+        listed = self.directory.agencies[agency]
+        # What is signed with a certificate that is not listed may not be there.
+        stated = listed.encryption_keys if set(listed.signing_certificates) <= set(signing_certificates) else ()
+        member = replace(listed, signing_certificates=tuple(signing_certificates), encryption_keys=stated)
         return replace(self.directory, agencies={**self.directory.agencies, agency: member})
 
     def sign(self, directory: Directory) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tomli_w
 
+from certs.development import KEY_FOLDER
 from tests.support.exchange import broker_tables
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def edge_tables(pki: SamplePki, agency: str, target: str) -> dict[str, Any]:
             "authorities": str(trust / "tls-ca.pem"),
             "signing_certificate": str(own / "signing.pem"),
             "signing_key": str(own / "signing.key"),
+            **({"encryption_keys": str(own / KEY_FOLDER)} if (own / KEY_FOLDER).exists() else {}),
         },
         "trust": {
             "governance_key": str(trust / "governance.pem"),

@@ -13,6 +13,7 @@ from broker.wire.codec import ProtobufCodec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broker.client.sealing import Sealing
     from broker.core.envelope import Envelope
     from broker.ports import Clock
     from tests.support.pki import SamplePki
@@ -23,12 +24,23 @@ CODEC = ProtobufCodec()
 
 
 class RecordMaker:
-    """Makes one agency's records, each with the next sequence number of its recipient."""
+    """Makes one agency's records, each with the next sequence number of its recipient.
 
-    def __init__(self, pki: SamplePki, clock: Clock, agency: str = "shanxi-police", *, system: str = "gateway") -> None:
+    Without ``sealing`` their sections are plain, which the directories of most tests allow.
+    """
+
+    def __init__(
+        self,
+        pki: SamplePki,
+        clock: Clock,
+        agency: str = "shanxi-police",
+        *,
+        system: str = "gateway",
+        sealing: Sealing | None = None,
+    ) -> None:
         self.agency = agency
         principal = Principal("case-exchange.example", agency, system)
-        self.composer = RecordComposer(principal, pki.signer(agency), CODEC, SystemEntropy(), clock)
+        self.composer = RecordComposer(principal, pki.signer(agency), CODEC, SystemEntropy(), clock, sealing=sealing)
         self._sequences: dict[str, int] = {}
 
     def make(

@@ -24,6 +24,7 @@ from kafka.protocol.admin import AlterClientQuotasRequest
 from kafka.structs import OffsetAndMetadata
 
 from broker.core.streams import Position, StreamPartition
+from broker.messagelog.kafka.connection import LARGEST_REQUEST
 from broker.messagelog.kafka.links import Links
 from broker.messagelog.kafka.positions import offset_of, position_of
 from certs.kafka import BREAK_GLASS
@@ -64,8 +65,9 @@ class NotUtf8(str):
 class Administrator:
     """Writes and deletes without a broker, with the rights of ``client``. Each call returns when it is done."""
 
-    def __init__(self, kafka: OnKafka, client: Principal = BREAK_GLASS) -> None:
-        self._connection = replace(kafka.cluster.connection(client), prefix=kafka.prefix)
+    def __init__(self, kafka: OnKafka, client: Principal = BREAK_GLASS, patience: float = 30.0) -> None:
+        self._connection = replace(kafka.cluster.connection(client, timeout=patience), prefix=kafka.prefix)
+        self._patience = patience
 
     async def place(self, group: str, partition: StreamPartition) -> OffsetAndMetadata:
         """What a group has committed for a partition, as soon as it has something."""
@@ -203,7 +205,7 @@ class Administrator:
             consumer.close()
 
     def _put(self, partition: StreamPartition, records: Sequence[Raw]) -> list[Position]:
-        producer = self._connection.producer()
+        producer = self._connection.producer(max_request_size=LARGEST_REQUEST)
         try:
             return self._sent(producer, partition, records)
         finally:
@@ -243,4 +245,4 @@ class Administrator:
             )
             for record in records
         ]
-        return [Position(*partition, position_of(future.get(30).offset)) for future in sent]
+        return [Position(*partition, position_of(future.get(self._patience).offset)) for future in sent]

@@ -7,9 +7,10 @@ Each entry is checked in this order. A check that fails is a finding; later chec
 3. it is on the stream that it names: KIND_UNKNOWN
 4. its publisher signed it, by the directory in force at its acceptance (broker/core/authorship.py): KIND_UNKNOWN,
    SIGNER_UNKNOWN, SIGNER_NOT_PRINCIPAL, SIGNATURE_INVALID, ...
-5. policy and its own times allowed it then: RIGHT_DENIED, ISSUED_IN_FUTURE, RECORD_EXPIRED; and the directory had not
-   expired: DIRECTORY_UNAVAILABLE. For a record that was published again after the log had lost it, (4) and (5)
-   are of the time of its former receipt, if that counts (broker/core/former.py): FORMER_RECEIPT_INVALID
+5. policy and its own times allowed it then: RIGHT_DENIED, ISSUED_IN_FUTURE, RECORD_EXPIRED; it was sealed for those who
+   may have it (broker/core/sealing.py): SEALING_REQUIRED, KEY_WRAPS_INVALID, ENCRYPTION_KEY_NOT_IN_FORCE; and the
+   directory had not expired: DIRECTORY_UNAVAILABLE. For a record that was published again after the log had lost it,
+   (4) and (5) are of the time of its former receipt, if that counts (broker/core/former.py): FORMER_RECEIPT_INVALID
 6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. An auditor's bundle from the
    message log has no receipts, and this check is left out. Receipts say what the tree also says. They only add who says
    it
@@ -47,6 +48,7 @@ from broker.core.former import check_former
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, signer_end, versions_at
 from broker.core.policy import check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
+from broker.core.sealing import check_sealing
 from broker.core.sections import unsalted
 from broker.core.streams import EVENT_KINDS, Position, StreamPartition
 from broker.core.tree.leaf import Leaf
@@ -278,6 +280,7 @@ def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_m
     # (5) Allowed then. The exchange tells what happened also when its directory has expired.
     if body.publisher != directory.exchange:
         check_publish(directory, body)
+        check_sealing(directory, body)
         check_times(body, at_ms - CHANGE_OF_DIRECTORY_MS, MOST_SKEW_MS + CHANGE_OF_DIRECTORY_MS)
         if at_ms >= directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS:
             message = f"version {directory.version} of the directory had expired when the record was accepted"

@@ -42,8 +42,10 @@ _PATIENCE: Final = 1.5
 _MILLISECONDS: Final = 1000
 _METADATA_AGE_MS: Final = 30_000
 _RECONNECT_MOST_MS: Final = 1000
-_FRAME_BYTES: Final = 100_000_000
-"""The largest answer that a client accepts. A larger frame is an attack or a defect (CVE-2026-10142)."""
+LARGEST_REQUEST: Final = 100 << 20
+"""The largest request that a node takes, and so the largest thing that somebody can write into a topic."""
+LARGEST_ANSWER: Final = LARGEST_REQUEST + (1 << 20)
+"""The largest answer that a client accepts: room for that. A larger frame is an attack or a defect (CVE-2026-10142)."""
 
 
 class KafkaTls:
@@ -110,7 +112,7 @@ class KafkaConnection:
         chosen = {
             "enable_auto_commit": False,
             "auto_offset_reset": "none",
-            "receive_message_max_bytes": _FRAME_BYTES,
+            "receive_message_max_bytes": LARGEST_ANSWER,
             **settings,
         }
         install()
@@ -213,4 +215,7 @@ def translate(error: Exception) -> CaseExchangeError:
         return RecordTooLarge("the record is larger than its Kafka topic takes", kafka=name)
     if isinstance(error, kafka_errors.CorruptRecordError):
         return LogCorrupt("a Kafka topic holds bytes that are no records", kafka=name)
-    return LogUnavailable("Kafka did not do it in time, or its outcome is unknown", kafka=name)
+    message = "Kafka did not do it in time, or its outcome is unknown"
+    if isinstance(error, kafka_errors.InvalidReceiveError):
+        message = "Kafka holds or answers something larger than a broker reads"
+    return LogUnavailable(message, kafka=name)

@@ -20,6 +20,8 @@ from kafka.errors import (
     RequestTimedOutError,
 )
 
+from broker.messagelog.kafka.connection import LARGEST_ANSWER
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,8 +35,6 @@ _NUMBER: Final = slice(8, 12)
 _SIZE_BYTES: Final = 4
 NUMBER_BYTES: Final = 4
 _NUMBERS: Final = 1 << 31
-_LARGEST_ANSWER: Final = 100_000_000
-"""A larger frame is an attack or a defect. Memory is taken as the bytes arrive."""
 
 
 class Address(NamedTuple):
@@ -66,6 +66,8 @@ class Link(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._waiting: deque[tuple[bytes, float, Answered]] = deque()
         self._received = bytearray()
+        self.heard = 0.0
+        """When something came last."""
 
     def put(self, frame: bytes, answered: Answered) -> None:
         """Send a frame. Never waits."""
@@ -106,15 +108,17 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
         self._received += data
+        self.heard = time.monotonic()
         at = 0
         while self.lost is None and len(self._received) >= at + _SIZE_BYTES:
             size = int.from_bytes(self._received[at : at + _SIZE_BYTES], "big")
-            if not NUMBER_BYTES <= size <= _LARGEST_ANSWER:
+            if not NUMBER_BYTES <= size <= LARGEST_ANSWER:
                 self.end(InvalidReceiveError("a frame of this size is no answer"))
                 break
             if len(self._received) < at + _SIZE_BYTES + size:
                 break
-            self._answered(bytes(self._received[at + _SIZE_BYTES : at + _SIZE_BYTES + size]))
+            # Copied once: it may be large.
+            self._answered(bytes(memoryview(self._received)[at + _SIZE_BYTES : at + _SIZE_BYTES + size]))
             at += _SIZE_BYTES + size
         del self._received[:at]
 
@@ -177,19 +181,28 @@ class Links:
         return parsed(request, await answer)
 
     async def ask_in_time(self, address: Address, lane: int, request: Any, version: int) -> Any:
-        """The same as ``ask``. If the answer is late, the connection is ended.
+        """The same as ``ask``. If nothing comes in time, the connection is ended. A large answer may take longer.
 
         Raises:
             kafka.errors.KafkaError: it is unknown whether Kafka has done it.
         """
+        asking = asyncio.create_task(self.ask(address, lane, request, version), name="kafka request")
+        heard = time.monotonic()
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self.ask(address, lane, request, version)
-        except TimeoutError:
-            link = self._links.pop((address, lane), None)
-            if link is not None:
-                link.end(RequestTimedOutError())
-            raise RequestTimedOutError from None
+            while (left := heard + self._seconds - time.monotonic()) > 0:
+                if (await asyncio.wait([asking], timeout=left))[0]:
+                    return asking.result()
+                if (link := self._links.get((address, lane))) is not None:
+                    heard = max(heard, link.heard)
+        finally:
+            asking.cancel()
+            if asking.done() and not asking.cancelled():
+                # Whoever was cancelled here does not ask for the reason any more.
+                asking.exception()
+        link = self._links.pop((address, lane), None)
+        if link is not None:
+            link.end(RequestTimedOutError())
+        raise RequestTimedOutError
 
     async def ask_any(self, lane: int, request: Any, version: int) -> Any:
         """Ask the servers in the settings, one after the other, until one answers in time. The next call begins there.

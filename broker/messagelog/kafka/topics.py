@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from broker.core.errors import CaseExchangeError, LogSettingsRefused, LogUnavailable
 from broker.core.streams import STREAMS
-from broker.messagelog.kafka.connection import RETRY_WAIT, translate
+from broker.messagelog.kafka.connection import LARGEST_REQUEST, RETRY_WAIT, translate
 from broker.messagelog.kafka.seat import TRANSACTION_MS
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _LEAST_OFFSETS_RETENTION_MINUTES: Final = 365 * 24 * 60
 """A durable subscription keeps its place for at least this time while its subscriber is away."""
 _OFFSETS_RETENTION: Final = "offsets.retention.minutes"
 _TRANSACTION: Final = "transaction.max.timeout.ms"
+_REQUEST: Final = "socket.request.max.bytes"
 _GROUP_PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
 
 
@@ -180,6 +181,12 @@ class Topics:
             message = (
                 f"the cluster has {_TRANSACTION} = {values[_TRANSACTION]}: no broker could publish checkpoints; "
                 f"it must be at least {TRANSACTION_MS}"
+            )
+            raise LogSettingsRefused(message)
+        if int(values[_REQUEST]) > LARGEST_REQUEST:
+            message = (
+                f"the cluster has {_REQUEST} = {values[_REQUEST]}: somebody could write what no broker can read; "
+                f"it must be at most {LARGEST_REQUEST}"
             )
             raise LogSettingsRefused(message)
         self._turn += 1

@@ -31,9 +31,9 @@ def main() -> int:
     with running_cluster(root / "kafka", pki.folder, nodes=3) as cluster:
         outcome = asyncio.run(torture(root, pki, cluster, seed=seed, seconds=given.seconds))
     click.echo(told(outcome))
-    if outcome.violations or given.keep:
+    if given.keep and not outcome.violations:
         click.echo(f"the evidence is in {root}")
-    else:
+    elif not outcome.violations:
         shutil.rmtree(root)
     return 1 if outcome.violations else 0
 

@@ -22,7 +22,7 @@ from tests.scenarios.torture.subscribing import Subscribing
 from tests.scenarios.torture.watching import Watching, published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from deploy.kafka.cluster import KafkaCluster
@@ -35,6 +35,8 @@ _RECOVERED_SECONDS: Final = 90.0
 """After everything is repaired, each publisher must have an answer within this time."""
 _DRAIN_SECONDS: Final = 180.0
 """Suspects rest five leases after each trip, and the records of their cases come one after another then."""
+_LINES: Final = 40
+"""So many of the last errors in each log are told."""
 _QUIET_SECONDS: Final = 5.0
 """Longer than a lease. After it, everything that must be delivered again has been."""
 
@@ -46,6 +48,8 @@ class Outcome:
     seed: int
     facts: dict[str, Any]
     violations: list[Violation]
+    evidence: list[str]
+    """For a violation: where all evidence is, each fault with its time, and the errors that processes have logged."""
 
 
 async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: int, seconds: float) -> Outcome:
@@ -63,7 +67,15 @@ async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: in
     found += [Violation("every process stops in good order", f"{name}: {code}") for name, code in codes.items() if code]
     stage.witnesses.stored({name: broker.folder for name, broker in stage.brokers.items()})
     found += [Violation("one root for each size, in what is stored", what) for what in forked(history.roots)]
-    return Outcome(seed, run.facts(), found + run.found)
+    return Outcome(seed, run.facts(), found + run.found, [f"the evidence is in {root}", *_evidence(stage)])
+
+
+def _evidence(stage: Stage) -> Iterator[str]:
+    yield from (f"{fault.at:7.1f} s  {fault.what}" for fault in stage.history.faults)
+    for name, process in (*stage.brokers.items(), *stage.asked.items()):
+        lines = process.errors.read_text().splitlines() if process.errors.exists() else []
+        telling = [line for line in lines if not line.startswith("{") or '"level": "error"' in line]
+        yield from (f"{name}: {line}" for line in telling[-_LINES:])
 
 
 class _Run:
@@ -262,4 +274,6 @@ def told(outcome: Outcome) -> str:
     """The results of a run as text."""
     facts = json.dumps(outcome.facts, indent=2)
     verdict = "\n".join(f"VIOLATION: {item.guarantee}: {item.what}" for item in outcome.violations)
-    return f"seed {outcome.seed}\n{facts}\n{verdict or 'every guarantee held'}"
+    if not verdict:
+        return f"seed {outcome.seed}\n{facts}\nevery guarantee held"
+    return "\n".join([f"seed {outcome.seed}", facts, *outcome.evidence, verdict])

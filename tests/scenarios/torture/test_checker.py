@@ -12,6 +12,7 @@ from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position, StreamPartition
 from broker.core.tree.merkle import CompactRange, leaf_hash
 from tests.scenarios.torture import checker, nemesis
+from tests.scenarios.torture.checker import Violation
 from tests.scenarios.torture.evidence import Bundle, InLog
 from tests.scenarios.torture.history import (
     CONFIRMED,
@@ -26,6 +27,7 @@ from tests.scenarios.torture.history import (
     Sent,
 )
 from tests.scenarios.torture.members import Trouble, phases
+from tests.scenarios.torture.run import Outcome, told
 
 PARTITION = StreamPartition("dna", 0)
 LEAVES = [leaf_hash(b"%d" % number) for number in range(3)]
@@ -242,3 +244,11 @@ def test_an_exception_that_nobody_handled_is_found() -> None:
     assert list(checker.unhandled({"broker-1": own, "broker-2": [*pythons, *own]})) == [
         f"broker-2: {line}" for line in pythons
     ]
+
+
+def test_a_failure_is_told_with_what_is_needed_to_find_its_cause() -> None:
+    outcome = Outcome(7, {"receipts": 3}, [Violation("bundles agree", "they do not")], ["   1.0 s  broker-1 is killed"])
+    lines = told(outcome).splitlines()
+    assert lines[0] == "seed 7"
+    assert lines[-2:] == ["   1.0 s  broker-1 is killed", "VIOLATION: bundles agree: they do not"]
+    assert told(replace(outcome, violations=[])).splitlines()[-1] == "every guarantee held"

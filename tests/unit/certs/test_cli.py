@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from click import Option
 from click.testing import CliRunner
 
-from broker.core.errors import CertificateInvalid, PeerIdentityMissing, SetupInvalid
+from broker.core.errors import CertificateInvalid, PeerIdentityMissing, RequestInvalid, SetupInvalid
 from certs.cli import certs
 
 if TYPE_CHECKING:
@@ -60,8 +61,69 @@ def test_a_certificate_can_be_issued_looked_at_renewed_and_revoked(root: Path, t
     assert [line.split()[0] for line in listed["revoked"]] == [renewed["serial"]]
 
 
-def test_renewing_a_signing_certificate_says_that_the_directory_lists_it(root: Path) -> None:
-    assert "directory: lists it" in run("renew", "--pki", root, root / "agencies" / "ministry" / "signing.pem")
+def test_issuing_a_signing_certificate_says_that_the_directory_lists_it(root: Path, tmp_path: Path) -> None:
+    arguments = ("--agency", "ministry", "--system", "archive", "--profile", "signing", "--out", tmp_path / "archive")
+    assert "directory: lists it" in run("issue", "--pki", root, *arguments)
+
+
+def test_a_request_is_signed_and_every_fingerprint_is_the_same(root: Path, tmp_path: Path) -> None:
+    asked = json.loads(run("request", "--agency", "gansu-police", "--folder", tmp_path / "keys", "--json"))
+    requests = [one["request"] for one in asked]
+    signed = json.loads(run("sign", *requests, "--agency", "gansu-police", "--pki", root, "--days", "5", "--json"))
+    assert [one["profile"] for one in signed] == ["tls-client", "signing"]
+    assert [one["key_sha256"] for one in asked] == [one["key_sha256"] for one in signed]
+    shown = [json.loads(run("show", one["certificate"], "--json"))[0] for one in signed]
+    assert [one["public_key_sha256"] for one in shown] == [one["key_sha256"] for one in asked]
+    assert {one["principal"] for one in shown} == {"spiffe://case-exchange.example/agency/gansu-police/gateway"}
+    days = [datetime.fromisoformat(one["not_after"]) - datetime.fromisoformat(one["not_before"]) for one in shown]
+    assert {one.days for one in days} == {5}
+
+
+def test_of_several_requests_none_is_signed_if_one_is_refused(root: Path, tmp_path: Path) -> None:
+    asked = json.loads(run("request", "--agency", "gansu-police", "--folder", tmp_path / "keys", "--json"))
+    with pytest.raises(RequestInvalid, match="signing, which you did not name"):
+        run(
+            "sign",
+            *(one["request"] for one in asked),
+            "--agency",
+            "gansu-police",
+            "--profile",
+            "tls-client",
+            "--pki",
+            root,
+        )
+    assert not list((tmp_path / "keys").glob("*.pem"))
+
+
+@pytest.mark.parametrize(("profile", "days"), [("tls-client", "91"), ("signing", "1096"), ("kafka-client", "8")])
+def test_no_certificate_lives_longer_than_its_authority_allows(
+    root: Path, tmp_path: Path, profile: str, days: str
+) -> None:
+    run("request", "--agency", "gansu-police", "--profile", profile, "--folder", tmp_path / "keys")
+    (request,) = (tmp_path / "keys").glob("*.csr")
+    arguments = ["sign", str(request), "--agency", "gansu-police", "--profile", profile, "--pki", str(root)]
+    result = CliRunner().invoke(certs, [*arguments, "--days", days])
+    assert result.exit_code == 2
+    assert "lives at most" in result.output
+
+
+def test_certificates_are_revoked_by_serial_number_and_by_agency(root: Path) -> None:
+    (shown,) = json.loads(run("show", root / "broker" / "tls.pem", "--json"))
+    colons = ":".join(shown["serial"].zfill(40)[at : at + 2] for at in range(0, 40, 2))
+    facts = json.loads(run("revoke", "--pki", root, "--serial", colons, "--reason", "superseded", "--json"))
+    assert facts["publish"] == [str(root / "trust" / "tls.crl")]
+    assert len(facts["revoked"]) == 1
+    facts = json.loads(run("revoke", "--pki", root, "--agency", "ministry", "--reason", "keyCompromise", "--json"))
+    assert [one.partition(" ")[2] for one in facts["revoked"]] == [
+        f"(spiffe://case-exchange.example/agency/ministry/gateway, {profile})" for profile in ("tls-client", "signing")
+    ]
+    assert facts["publish"] == [str(root / "trust" / f"{kind}.crl") for kind in ("signing", "tls")]
+
+
+@pytest.mark.parametrize("which", [[], ["--serial", "xyz"], ["--serial", "1", "--agency", "ministry"]])
+def test_what_is_revoked_is_said_in_one_way(root: Path, which: list[str]) -> None:
+    result = CliRunner().invoke(certs, ["revoke", "--pki", str(root), "--reason", "superseded", *which])
+    assert result.exit_code == 2
 
 
 def test_lists_can_be_published_for_one_authority(root: Path) -> None:

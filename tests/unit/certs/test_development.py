@@ -39,7 +39,8 @@ def test_nothing_private_can_be_read_by_others(pki: SamplePki) -> None:
     files = [path for path in pki.folder.root.rglob("*") if path.is_file()]
     keys = [path for path in files if path.suffix == ".key" or b"PRIVATE" in path.read_bytes()]
     # Two of each agency and the exchange, one a node and one a Kafka client; a keystore a node; three authorities.
-    assert len(keys) == 2 * 7 + 3 + 3 + 3 + 1 + 3 + 1
+    # And two encryption keys of each agency.
+    assert len(keys) == 2 * 7 + 3 + 3 + 3 + 1 + 3 + 1 + 2 * 6
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys)
     assert not any(pki.folder.trust in path.parents for path in keys)
 

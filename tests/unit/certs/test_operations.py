@@ -60,19 +60,17 @@ def test_a_signing_certificate_is_issued_only_to_an_agency_that_the_directory_li
 def test_a_new_signing_certificate_is_listed_in_the_next_directory_version(own: SamplePki, tmp_path: Path) -> None:
     before = own.directory.version
     issued = operations.issue(own.folder, SIGNING, HEBEI, own.now, folder=tmp_path)
-    assert issued.listed
     assert keyring(own).directory.version == before + 1
     keyring(own).signer(fingerprint(issued.certificate)).check_valid(own.now_ms)
 
 
-def test_without_the_governance_key_a_new_signing_certificate_waits_to_be_listed(
-    own: SamplePki, tmp_path: Path
-) -> None:
-    before = own.directory.version
+def test_only_a_development_pki_makes_the_keys_of_agencies(own: SamplePki, tmp_path: Path) -> None:
     own.folder.governance_key.unlink()
-    issued = operations.issue(own.folder, SIGNING, HEBEI, own.now, folder=tmp_path)
-    assert not issued.listed
-    assert keyring(own).directory.version == before
+    with pytest.raises(SetupInvalid, match="certs request"):
+        operations.issue(own.folder, TLS_CLIENT, HEBEI, own.now, folder=tmp_path)
+    with pytest.raises(SetupInvalid, match="certs request"):
+        operations.renew(own.folder, own.tls_paths("hebei-police")[0], own.now)
+    assert not list(tmp_path.glob("*.key"))
 
 
 def test_renewing_a_signing_key_leaves_what_the_old_one_signed_valid(own: SamplePki) -> None:
@@ -108,12 +106,13 @@ def test_what_another_pki_issued_is_neither_renewed_nor_revoked(own: SamplePki, 
         with pytest.raises(CertificateInvalid):
             operations.renew(own.folder, path, own.now)
     with pytest.raises(CertificateInvalid, match="not issued by"):
-        operations.revoke(own.folder, certificate_path, own.now, "superseded", since=own.now)
+        operations.by_file(own.folder, certificate_path)
 
 
 def test_a_revoked_tls_certificate_is_on_the_published_list(own: SamplePki) -> None:
     certificate = der(own.tls_certificate("hebei-police"))
-    operations.revoke(own.folder, own.tls_paths("hebei-police")[0], own.now, "keyCompromise", since=own.now)
+    found = operations.by_file(own.folder, own.tls_paths("hebei-police")[0])
+    operations.revoke(own.folder, found, own.now, "keyCompromise", since=own.now)
     check = PeerRevocation(
         own.revocation_lists("tls"), [der(own.authority("tls").certificate)], ManualClock(own.now_ms)
     )
@@ -124,12 +123,42 @@ def test_a_revoked_tls_certificate_is_on_the_published_list(own: SamplePki) -> N
 
 def test_a_signing_certificate_can_be_revoked_from_a_time_in_the_past(own: SamplePki) -> None:
     signer, since = own.signer("hebei-police"), own.now - timedelta(minutes=1)
-    path = own.folder.member("hebei-police") / "signing.pem"
-    operations.revoke(own.folder, path, own.now, "keyCompromise", since=since)
+    found = operations.by_file(own.folder, own.folder.member("hebei-police") / "signing.pem")
+    operations.revoke(own.folder, found, own.now, "keyCompromise", since=since)
     listed = keyring(own).signer(signer.certificate_sha256)
     listed.check_valid(own.now_ms - 60_001)
     with pytest.raises(SignerRevoked):
         listed.check_valid(own.now_ms - 60_000)
+
+
+def test_an_agency_that_leaves_loses_every_certificate_that_is_still_good(own: SamplePki) -> None:
+    # Of each authority one was revoked before.
+    found = operations.by_agency(own.folder, "hebei-police", own.now)
+    assert {kind: len(serials) for kind, serials in found.items()} == {"tls": 1, "signing": 1, "kafka": 0}
+    revoked = operations.revoke(own.folder, found, own.now, "cessationOfOperation", since=own.now)
+    assert {one.entry.principal.split("/")[4] for one in revoked} == {"hebei-police"}
+    listed = own.revocation_lists("tls").listing(own.authority("tls").certificate)
+    assert listed is not None
+    assert own.tls_certificate("hebei-police").serial_number in listed.revoked
+    with pytest.raises(SetupInvalid, match="still good"):
+        operations.by_agency(own.folder, "hebei-police", own.now)
+    with pytest.raises(SetupInvalid, match="still good"):
+        operations.by_agency(own.folder, "nobody-police", own.now)
+
+
+def test_a_certificate_is_found_by_its_serial_number_with_each_authority(own: SamplePki) -> None:
+    for kind in ("tls", "signing", "kafka"):
+        serial = next(iter(own.authority(kind).issued))
+        assert operations.by_serial(own.folder, serial) == {kind: [serial]}
+    with pytest.raises(SetupInvalid, match="serial number"):
+        operations.by_serial(own.folder, 7)
+
+
+def test_if_one_of_several_is_revoked_already_none_is(own: SamplePki) -> None:
+    serials = list(own.authority("tls").issued)
+    with pytest.raises(CertificateInvalid, match="revoked already"):
+        operations.revoke(own.folder, {"tls": serials}, own.now, "superseded", since=own.now)
+    assert sum(entry.revoked_at is not None for entry in own.authority("tls").issued.values()) == 1
 
 
 def test_lists_are_published_under_growing_numbers(own: SamplePki) -> None:

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from structlog.testing import capture_logs
 
 from adapters.edge.directories import SeenDirectories
 from adapters.edge.spool import Spool
-from broker.core.errors import ConnectionFailed, DirectoryInvalid, DirectoryVersionMissing, PeerRevoked
+from broker.core.errors import (
+    ConnectionFailed,
+    DirectoryInvalid,
+    DirectoryVersionMissing,
+    KeyHistoryBroken,
+    PeerRevoked,
+)
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
+from broker.core.keyhistory import KeyHistory
 from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from tests.support.pki import ManualClock, SamplePki
@@ -55,7 +63,9 @@ class Edge:
     def start(self) -> SeenDirectories:
         """As a restart does, on the same spool."""
         read = functools.partial(open_directory, governance=self.pki.governance)
-        return SeenDirectories(self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask)
+        return SeenDirectories(
+            self.spool, read, self.pki.revocation_lists(), self.clock, self.broker.ask, history=KeyHistory()
+        )
 
     def issued(self, number: int) -> int:
         return self.pki.now_ms + number * DAY
@@ -91,6 +101,25 @@ def test_the_newest_version_that_was_issued_by_then_and_had_not_expired_is_tried
     late = edge.issued(13) + CHANGE_OF_DIRECTORY_MS
     assert numbers(edge.seen.from_seen(late).accepted) == []
     assert numbers(edge.seen.from_seen(edge.issued(1)).delivered) == [3]
+
+
+def test_a_version_that_takes_a_key_statement_back_is_refused_and_one_seen_before_is_named(edge: Edge) -> None:
+    pki = edge.pki
+    police = replace(pki.directory.agency("shanxi-police"), encryption_keys=())
+    without = replace(pki.directory, agencies={**pki.directory.agencies, police.id: police})
+    edge.seen.note(edge.document(1))
+    with pytest.raises(KeyHistoryBroken):
+        edge.seen.note(pki.sign(replace(without, version=2)))
+    # This edge sees the higher version first. It cannot know better, until it sees the lower one.
+    seen = edge.start()
+    with capture_logs() as logs:
+        seen.note(pki.sign(replace(without, version=2)))
+        assert logs == []
+        assert seen.note(edge.document(1)).directory.version == 1
+    records, archive = pki.directory.agency("shanxi-police").encryption_keys
+    assert [(line["reason"], line["version"], line["key_id"]) for line in logs] == [
+        ("KEY_HISTORY_BROKEN", "2", key.key_id.hex()) for key in (records, archive)
+    ]
 
 
 def test_a_restart_forgets_no_version(edge: Edge) -> None:

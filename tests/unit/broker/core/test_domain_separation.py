@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, RECEIPTS_TYPE, RECEIVED_TYPE, pae
+from broker.core.envelope import (
+    BODY_TYPE,
+    DIRECTORY_TYPE,
+    KEY_RETIREMENT_TYPE,
+    KEY_STATEMENT_TYPE,
+    RECEIPTS_TYPE,
+    RECEIVED_TYPE,
+    pae,
+)
 from broker.core.errors import CheckpointInvalid, ProofInvalid
 from broker.core.groupseal import member_statement, place_statement
 from broker.core.seal import Sealing, pack_statement, prepare_seals
@@ -25,7 +33,7 @@ from broker.core.tree.merkle import leaf_hash, node_hash
 RECORD_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 CHECKPOINT = Checkpoint("case-exchange.example/cases/0/sample-log", 42, bytes(32)).marshal()
 LEAF = Leaf(Position("cases", 0, 41), "sample-log", 0, RECORD_ID, bytes(32), 1_767_225_600_000).marshal()
-TYPES = (BODY_TYPE, RECEIPTS_TYPE, RECEIVED_TYPE, DIRECTORY_TYPE)
+TYPES = (BODY_TYPE, RECEIPTS_TYPE, RECEIVED_TYPE, DIRECTORY_TYPE, KEY_STATEMENT_TYPE, KEY_RETIREMENT_TYPE)
 
 types = st.one_of(st.sampled_from(TYPES), st.text(st.characters(codec="utf-8")))
 payloads = st.one_of(st.binary(), st.sampled_from([CHECKPOINT, LEAF, b"\n42\n", b""]))

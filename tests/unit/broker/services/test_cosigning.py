@@ -517,13 +517,13 @@ async def test_rounds_follow_each_other_and_a_warning_comes_once_in_each_bound(p
     for one in parts.witnesses:
         one.trouble = InputRefused("an error that no witness may give")
     cosigning = parts.cosigning(CosigningSettings(interval_seconds=0.001, bound_seconds=60))
-    report = cosigning._report
+    report = cosigning._rounds._report
 
     def report_and_tell(name: str, error: CaseExchangeError | None) -> None:
         report(name, error)
         told.set()
 
-    cosigning._report = report_and_tell
+    cosigning._report = cosigning._rounds._report = report_and_tell
     running = asyncio.create_task(cosigning.run())
     async with asyncio.timeout(20):
         await told.wait()

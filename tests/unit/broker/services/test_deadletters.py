@@ -284,7 +284,7 @@ async def test_other_work_goes_on_while_very_much_that_is_set_aside_is_read(
     working.cancel()
     pages = (floor == 0) * 20 + (cases > 1) * 20
     assert passes >= pages
-    assert found.offsets == set(range(floor, 20_000))
+    assert found.offsets.keys() == set(range(floor, 20_000))
     assert found.cases == {f"case-{number}": number for number in range(cases)}
     assert sorted(found.due) == sorted(found.cases)
 

@@ -290,11 +290,7 @@ def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
     assert "names another agency" in message
 
 
-RESERVED = [
-    "responsible",
-    "signatures",
-    f"{SHANXI}/encryption_keys",
-]
+RESERVED = ["responsible", "signatures"]
 
 
 @pytest.mark.parametrize("path", RESERVED)

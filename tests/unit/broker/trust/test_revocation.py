@@ -290,6 +290,28 @@ def test_a_list_that_disappears_and_comes_back_older_is_refused(published: Publi
     assert not published.files.reload()
 
 
+def test_an_offered_list_counts_only_if_it_is_newer_and_of_a_trusted_authority(
+    published: Published, tmp_path: Path
+) -> None:
+    kept = tmp_path / "state" / "lists.pem"
+    trusted = [der(published.authority.certificate)]
+    files = RevocationFiles([published.path], lambda: trusted, grace_ms=0, kept=kept)
+    before = files.pem()
+    published.publish()
+    newer = published.path.read_bytes()
+    strange = pem(published.pki.authority("signing").revocation_list(published.pki.now, WEEK, number=99))
+    assert not files.offer(before)
+    assert not files.offer(strange)
+    assert not files.offer(b"-----BEGIN X509 CRL-----\ngarbage")
+    assert files.pem() == kept.read_bytes() == before
+    assert files.offer(strange + newer)
+    assert files.pem() == kept.read_bytes() == newer
+    write_public(published.path, before)
+    with pytest.raises(RevocationListInvalid, match="older"):
+        files.reload()
+    assert files.pem() == newer
+
+
 def test_no_restart_goes_back_to_an_older_list(published: Published, tmp_path: Path) -> None:
     trusted, kept = [der(published.authority.certificate)], tmp_path / "state" / "lists.pem"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.core.body import Body, NamedSigner, Recipient, Routing, SectionDescriptor
+from broker.core.body import Body, KeyWrap, NamedSigner, Recipient, Routing, SectionDescriptor
 from broker.core.bundle import BundleEntry, PartitionRecords
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
@@ -55,12 +55,18 @@ BODY = Body(
     signers=(NamedSigner(bytes(range(32)), "ecdsa-p256-sha256"),),
     sections=(SectionDescriptor("request", "a.Type", bytes(32), frozenset({"national-dna-database"})),),
 )
+SEALED = replace(
+    BODY,
+    sections=(*BODY.sections, SectionDescriptor("identity", "a.Type", bytes(32), frozenset(), b"c" * 32)),
+    key_wraps=(KeyWrap("national-dna-database", b"k" * 32, (1,), b"wrapped"),),
+)
 
 
 @pytest.mark.parametrize(
     "body",
     [
         BODY,
+        SEALED,
         replace(BODY, expires_at_ms=1_800_000_000_000, sections=()),
         replace(BODY, signers=(*BODY.signers, NamedSigner(bytes(32), "another"))),
     ],
@@ -72,7 +78,7 @@ def test_a_body_is_read_back_as_it_was_written(body: Body) -> None:
 @st.composite
 def damaged_bodies(draw: st.DrawFn) -> bytes:
     """The bytes of a body with some of them replaced. Random bytes alone are never a body."""
-    data = bytearray(CODEC.encode_body(BODY))
+    data = bytearray(CODEC.encode_body(draw(st.sampled_from([BODY, SEALED]))))
     for at in draw(st.lists(st.integers(0, len(data) - 1), max_size=3)):
         data[at] = draw(st.integers(0, 255))
     return bytes(data)
@@ -80,6 +86,7 @@ def damaged_bodies(draw: st.DrawFn) -> bytes:
 
 @given(st.one_of(st.binary(max_size=200), damaged_bodies()))
 @example(CODEC.encode_body(BODY))
+@example(CODEC.encode_body(SEALED))
 def test_any_bytes_are_a_body_or_a_typed_refusal(data: bytes) -> None:
     try:
         body = CODEC.parse_body(data)
@@ -95,22 +102,19 @@ def test_a_time_finer_than_a_millisecond_is_refused() -> None:
         CODEC.parse_body(message.SerializeToString())
 
 
-@pytest.mark.parametrize("protection", [0, 2, 99])
-def test_a_section_that_is_not_plain_is_refused(protection: int) -> None:
-    message = envelope_pb2.Body.FromString(CODEC.encode_body(BODY))
-    message.sections[0].ClearField("protection")
-    raw = message.sections[0].SerializeToString() + (b"\x28" + bytes([protection]) if protection else b"")
-    message.sections[0].ParseFromString(raw)
+@pytest.mark.parametrize(("place", "protection"), [(0, 0), (0, 2), (0, 99), (1, 0), (1, 1), (1, 99)])
+def test_a_section_whose_protection_does_not_fit_its_commitment_is_refused(place: int, protection: int) -> None:
+    message = envelope_pb2.Body.FromString(CODEC.encode_body(SEALED))
+    message.sections[place].ClearField("protection")
+    raw = message.sections[place].SerializeToString() + (b"\x28" + bytes([protection]) if protection else b"")
+    message.sections[place].ParseFromString(raw)
     with pytest.raises(EnvelopeMalformed, match="protection"):
         CODEC.parse_body(message.SerializeToString())
 
 
 RESERVED: list[tuple[str, Callable[[envelope_pb2.Body], object]]] = [
-    ("key_wraps", lambda body: body.key_wraps.add(agency="hebei-police", key_id=b"k", wrapped_keys=b"w")),
-    ("an empty key wrap", lambda body: body.key_wraps.add()),
     ("supplements", lambda body: body.supplements.MergeFrom(envelope_pb2.RecordReference(record_id=BODY.record_id))),
     ("an empty reference", lambda body: body.supplements.SetInParent()),
-    ("key_commitment", lambda body: setattr(body.sections[0], "key_commitment", b"c")),
 ]
 
 
@@ -149,6 +153,17 @@ def sections(count: int, **fields: Any) -> dict[str, Any]:
     return {"sections": tuple(plain._replace(name=f"s-{number}", **fields) for number in range(count))}
 
 
+def wraps(count: int, places: tuple[int, ...]) -> dict[str, Any]:
+    (wrap,) = SEALED.key_wraps
+    every = tuple(wrap._replace(key_id=bytes([n]) * 32, sections=places) for n in range(count))
+    return {"sections": SEALED.sections, "key_wraps": every}
+
+
+def test_a_wrap_of_very_many_sections_is_refused_before_it_is_read() -> None:
+    with pytest.raises(EnvelopeMalformed, match="wraps have more than 32"):
+        CODEC.parse_body(CODEC.encode_body(replace(BODY, **wraps(1, (1,) * 33))))
+
+
 def agencies(count: int) -> list[str]:
     return [f"agency-{number}" for number in range(count)]
 
@@ -160,10 +175,11 @@ def agencies(count: int) -> list[str]:
         (16, lambda count: {"signers": tuple(NamedSigner(bytes([n]) * 32, "a") for n in range(count))}, "signers"),
         (32, sections, "sections"),
         (64, lambda count: sections(1, audience=frozenset(agencies(count))), "audience"),
+        (72, lambda count: wraps(count, (1,)), "key_wraps"),
         (200, lambda count: sections(1, type="t" * count), "type"),
         (200, lambda count: {"signers": (SIGNER._replace(algorithm="a" * count),)}, "algorithm"),
     ],
-    ids=["recipients", "signers", "sections", "audience", "length of a type", "length of an algorithm"],
+    ids=["recipients", "signers", "sections", "audience", "wraps", "length of a type", "length of an algorithm"],
 )
 def test_a_body_has_so_many_parts_and_names_of_such_a_length_and_no_more(
     most: int, of: Callable[[int], dict[str, Any]], broken: str

@@ -31,7 +31,7 @@ class _SectionProtectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sec
     SECTION_PROTECTION_PLAIN: _SectionProtection.ValueType  # 1
     """The content is readable by whoever holds the copy, and begins with a salt."""
     SECTION_PROTECTION_SEALED: _SectionProtection.ValueType  # 2
-    """Reserved for sealing: the content is encrypted for its audience."""
+    """The content is encrypted for its audience. The default: plain needs a right in the directory."""
 
 class SectionProtection(_SectionProtection, metaclass=_SectionProtectionEnumTypeWrapper):
     """SectionProtection says how a section's content is protected."""
@@ -41,7 +41,7 @@ SECTION_PROTECTION_UNSPECIFIED: SectionProtection.ValueType  # 0
 SECTION_PROTECTION_PLAIN: SectionProtection.ValueType  # 1
 """The content is readable by whoever holds the copy, and begins with a salt."""
 SECTION_PROTECTION_SEALED: SectionProtection.ValueType  # 2
-"""Reserved for sealing: the content is encrypted for its audience."""
+"""The content is encrypted for its audience. The default: plain needs a right in the directory."""
 Global___SectionProtection: _TypeAlias = SectionProtection  # noqa: Y015
 
 @_typing.final
@@ -128,7 +128,9 @@ class Section(_message.Message):
     name: _builtins.str
     """The name in the body's descriptor."""
     content: _builtins.bytes
-    """Plain: a fresh 16-byte salt followed by the content. Sealed: the ciphertext."""
+    """Plain: a fresh 16-byte salt followed by the content. Sealed: a 12-byte nonce, the ciphertext of the padded content and
+    the 16-byte tag of AES-256-GCM (docs/sealing.md).
+    """
     def __init__(
         self,
         *,
@@ -216,11 +218,13 @@ class Body(_message.Message):
 
     @_builtins.property
     def key_wraps(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyWrap]:
-        """Reserved for sealing: one wrap for each recipient's encryption key."""
+        """The content keys of the sealed sections: one wrap for each recipient that may have one of them, and for each archive
+        key of the publisher. None where all sections are plain.
+        """
 
     @_builtins.property
     def supplements(self) -> Global___RecordReference:
-        """Reserved for sealing: the record that this one adds to, where keys are given to an agency that had none at first."""
+        """Reserved for readdressing: the record that this one adds to, where keys are given to an agency that had none at first."""
 
     def __init__(
         self,
@@ -321,11 +325,11 @@ class SectionDescriptor(_message.Message):
     type: _builtins.str
     """Media type or message name of the content, for example caseexchange.records.v1.CaseRecord."""
     sha256: _builtins.bytes
-    """SHA-256 of the section's bytes, salt included."""
+    """SHA-256 of the section's bytes as they travel: of the salt and the content, or of the ciphertext."""
     protection: Global___SectionProtection.ValueType
     """How the content is protected."""
     key_commitment: _builtins.bytes
-    """Reserved for sealing: the commitment to the section's content key, checked before the key is used."""
+    """Of a sealed section: the commitment to its content key, 32 bytes, checked before the key is used. Otherwise empty."""
     @_builtins.property
     def audience(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Agencies that may have the section; empty means all recipients of the record."""
@@ -357,22 +361,28 @@ class KeyWrap(_message.Message):
     AGENCY_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     WRAPPED_KEYS_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     """Agency id."""
     key_id: _builtins.bytes
     """Identifier of the agency's encryption key in the directory."""
     wrapped_keys: _builtins.bytes
-    """HPKE encapsulation, and the ciphertext of the content keys."""
+    """HPKE encapsulation, and the ciphertext of the content keys, one after the other."""
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Whose content keys: the places, from 0, of their descriptors in the body, in ascending order."""
+
     def __init__(
         self,
         *,
         agency: _builtins.str = ...,
         key_id: _builtins.bytes = ...,
         wrapped_keys: _builtins.bytes = ...,
+        sections: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "key_id", b"key_id", "wrapped_keys", b"wrapped_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "key_id", b"key_id", "sections", b"sections", "wrapped_keys", b"wrapped_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

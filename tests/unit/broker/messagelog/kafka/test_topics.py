@@ -89,6 +89,7 @@ class Cluster:
         return {
             "offsets.retention.minutes": str(self.offsets_retention),
             "transaction.max.timeout.ms": str(self.transaction_ms[int(number)]),
+            "socket.request.max.bytes": "104857600",
             **self.group_protocols,
         }
 

@@ -1,0 +1,186 @@
+"""Seal the sections of a record for its recipients, and open those of a received record.
+
+The directory decides what is sealed: every section for which it does not grant its publisher the right ``plain``.
+A content key is in the publisher's memory while it seals, and in a recipient's while it opens. Nothing stores it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.body import KEY_BYTES, KeyWrap
+from broker.core.encryptionkeys import ARCHIVE
+from broker.core.envelope import Section
+from broker.core.errors import EncryptionKeyMissing, SealInvalid, SealKeyMissing
+from broker.core.policy import keys_in_force, may_be_plain
+from broker.core.sealing import (
+    NONCE_BYTES,
+    SealedContent,
+    pad,
+    sealed_for,
+    sealed_places,
+    section_context,
+    unpad,
+    wrap_info,
+)
+from broker.core.sections import SALT_BYTES, salted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from broker.core.body import Body
+    from broker.core.encryptionkeys import EncryptionKey
+    from broker.core.envelope import Envelope
+    from broker.core.policy import Directory
+    from broker.ports import Entropy, KeyUnwrapper, KeyWrapper, SectionCipher
+
+
+class Protected(NamedTuple):
+    """A body that commits to its sections and has its wraps, and the bytes of these sections."""
+
+    body: Body
+    sections: tuple[Section, ...]
+
+
+class Sealing(NamedTuple):
+    """What a publisher seals with. ``directory`` gives the newest directory that it knows."""
+
+    directory: Callable[[], Directory]
+    cipher: SectionCipher
+    wrapper: KeyWrapper
+
+    def protect(self, body: Body, contents: Sequence[bytes], entropy: Entropy) -> Protected:
+        """Seal the contents of a record's sections, but salt those that may be plain.
+
+        Args:
+            body: the body. Its descriptors have no digests yet.
+            contents: of each section, in order.
+            entropy: where keys, nonces and salts come from.
+
+        Raises:
+            EncryptionKeyMissing: a recipient has no key in force.
+            PeerUnknown: an agency of the record is not in the directory.
+            SealInvalid: a key in the directory cannot be used.
+        """
+        directory = self.directory()
+        keys = {
+            place: entropy.token(KEY_BYTES)
+            for place, section in enumerate(body.sections)
+            if not may_be_plain(directory, body, section.name)
+        }
+        protected = []
+        for place, (section, content) in enumerate(zip(body.sections, contents, strict=True)):
+            if place in keys:
+                context = section_context(directory.trust_domain, body, section)
+                nonce = entropy.token(NONCE_BYTES)
+                protected.append(self.cipher.seal(keys[place], nonce, context, pad(content)))
+            else:
+                protected.append(_salted(content, entropy))
+        committed = _committed(body, protected)
+        wraps = tuple(
+            self._wrap(key, directory.trust_domain, committed.body, places, keys)
+            for key, places in _due(directory, committed.body)
+        )
+        return committed._replace(body=replace(committed.body, key_wraps=wraps))
+
+    def _wrap(
+        self,
+        key: EncryptionKey,
+        trust_domain: str,
+        body: Body,
+        places: tuple[int, ...],
+        content_keys: Mapping[int, bytes],
+    ) -> KeyWrap:
+        wrap = KeyWrap(key.agency, key.key_id, places, b"")
+        inside = b"".join(content_keys[place] for place in places)
+        return wrap._replace(wrapped_keys=self.wrapper.wrap(key, inside, wrap_info(trust_domain, body, wrap)))
+
+
+def salt_all(body: Body, contents: Sequence[bytes], entropy: Entropy) -> Protected:
+    """Leave every section plain. The broker takes it only from who has the right to it."""
+    return _committed(body, [_salted(content, entropy) for content in contents])
+
+
+def _salted(content: bytes, entropy: Entropy) -> SealedContent:
+    return SealedContent(salted(entropy.token(SALT_BYTES), content), b"")
+
+
+def _committed(body: Body, protected: Sequence[SealedContent]) -> Protected:
+    described = zip(body.sections, protected, strict=True)
+    descriptors = [
+        section._replace(sha256=hashlib.sha256(data).digest(), key_commitment=commitment)
+        for section, (data, commitment) in described
+    ]
+    sections = [Section(section.name, data) for section, (data, _) in zip(descriptors, protected, strict=True)]
+    return Protected(replace(body, sections=tuple(descriptors)), tuple(sections))
+
+
+def _due(directory: Directory, body: Body) -> list[tuple[EncryptionKey, tuple[int, ...]]]:
+    """To which keys the content keys of which sections are wrapped."""
+    everything = sealed_places(body)
+    if not everything:
+        return []
+    due = []
+    for recipient in body.recipients:
+        places = sealed_for(directory, recipient.agency, body)
+        if places:
+            keys = keys_in_force(directory.agency(recipient.agency), body.issued_at_ms)
+            if not keys:
+                message = f"{recipient.agency} has no encryption key in force"
+                raise EncryptionKeyMissing(message, agency=recipient.agency)
+            due.append((keys[0], places))
+    archives = keys_in_force(directory.agency(body.publisher), body.issued_at_ms, ARCHIVE)
+    return due + [(key, everything) for key in archives]
+
+
+class Opening(NamedTuple):
+    """What a recipient opens with: the private keys of its agency."""
+
+    cipher: SectionCipher
+    keys: KeyUnwrapper
+
+    def open(self, directory: Directory, agency: str, body: Body, envelope: Envelope) -> dict[str, bytes]:
+        """The contents of the sealed sections in this copy whose content keys were wrapped to a key of the agency.
+
+        Args:
+            directory: the version by which ``check_sealing`` allowed the record.
+            agency: the agency, a recipient of the record.
+            body: the record's body. The sections of the copy were compared with it.
+            envelope: the received copy.
+
+        Raises:
+            SealKeyMissing: the private key is not here.
+            SealInvalid, KeyCommitmentBroken: a wrap or a section is not what the publisher sealed.
+        """
+        copies = {section.name: section.content for section in envelope.sections}
+        wrap = _own(body, agency, sealed_for(directory, agency, body), self.keys)
+        if wrap is None or not any(body.sections[place].name in copies for place in wrap.sections):
+            return {}
+        content_keys = self.keys.unwrap(wrap.key_id, wrap.wrapped_keys, wrap_info(directory.trust_domain, body, wrap))
+        if len(content_keys) != KEY_BYTES * len(wrap.sections):
+            message = "a wrap holds another number of content keys than it says"
+            raise SealInvalid(message, record_id=body.record_id)
+        opened = {}
+        for number, place in enumerate(wrap.sections):
+            section = body.sections[place]
+            if section.name in copies:
+                content_key = content_keys[KEY_BYTES * number :][:KEY_BYTES]
+                context = section_context(directory.trust_domain, body, section)
+                sealed = SealedContent(copies[section.name], section.key_commitment)
+                opened[section.name] = unpad(self.cipher.open(content_key, context, sealed))
+        return opened
+
+
+def _own(body: Body, agency: str, places: tuple[int, ...], keys: KeyUnwrapper) -> KeyWrap | None:
+    """The wrap that the agency can open. None: the record has no sealed section for it."""
+    own = [wrap for wrap in body.key_wraps if wrap.agency == agency and wrap.sections == places]
+    if not places or not own:
+        return None
+    held = keys.key_ids()
+    found = next((wrap for wrap in own if wrap.key_id in held), None)
+    if found is None:
+        message = f"the record is sealed to the key {own[0].key_id.hex()}, which is not in the key folder"
+        raise SealKeyMissing(message, record_id=body.record_id, key_id=own[0].key_id.hex())
+    return found

@@ -1,0 +1,114 @@
+"""The history of key statements: no directory takes back what an agency stated of its encryption keys.
+
+A directory may add a key of an agency. It may end one earlier only by the word of this agency. It may leave one out
+after the key has expired, or if this word stands in its place. So governance and a broker together cannot quietly put
+an old key into force again, or make publishers seal to fewer keys, for anybody who has seen the statements.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker.core.errors import KeyHistoryBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.core.policy import Directory
+
+
+class _Stated(NamedTuple):
+    """What a version says of one key: its facts, or None where only its retirement stands; and its earliest end."""
+
+    facts: tuple[str, int, int] | None
+    retired_at_ms: int | None
+
+
+class _Version(NamedTuple):
+    """What a directory version says of keys, by agency and key id."""
+
+    number: int
+    issued_at_ms: int
+    agencies: Mapping[str, Mapping[bytes, _Stated]]
+
+
+class KeyHistory:
+    """The directory versions seen, as far as they speak of keys. Safe to call from any thread."""
+
+    def __init__(self) -> None:
+        # Never changed in place, because another thread may read them.
+        self._versions: Mapping[int, _Version] = {}
+        self._faults: frozenset[tuple[int, str, bytes]] = frozenset()
+
+    def add(self, directory: Directory) -> list[KeyHistoryBroken]:
+        """Check a version against those seen before, and remember it.
+
+        Returns:
+            What is wrong with higher versions that were seen before, and shows only now.
+
+        Raises:
+            KeyHistoryBroken: it takes back something that a lower version says. It is not remembered.
+        """
+        versions = {**self._versions, directory.version: _version(directory)}
+        stated: dict[tuple[str, bytes], _Stated] = {}
+        shown: dict[tuple[int, str, bytes], KeyHistoryBroken] = {}
+        for number, version in sorted(versions.items()):
+            for (agency, key_id), seen in stated.items():
+                fault = _fault(version, agency, key_id, seen)
+                if fault and number == directory.version:
+                    raise fault
+                if fault and number > directory.version and (number, agency, key_id) not in self._faults:
+                    shown[number, agency, key_id] = fault
+            for agency, keys in version.agencies.items():
+                for key_id, said in keys.items():
+                    before = stated.get((agency, key_id), said)
+                    ends = [end for end in (before.retired_at_ms, said.retired_at_ms) if end is not None]
+                    stated[agency, key_id] = _Stated(said.facts or before.facts, min(ends, default=None))
+        self._versions, self._faults = versions, self._faults | shown.keys()
+        return list(shown.values())
+
+
+def check_successor(former: Directory, directory: Directory) -> None:
+    """Check one version against the one before it.
+
+    Raises:
+        KeyHistoryBroken: it takes back something that the one before says.
+    """
+    history = KeyHistory()
+    history.add(former)
+    history.add(directory)
+
+
+def _version(directory: Directory) -> _Version:
+    agencies = {}
+    for agency in directory.agencies.values():
+        keys: dict[bytes, _Stated] = {}
+        for one in sorted(agency.key_retirements, key=lambda one: -one.retired_at_ms):
+            keys[one.key_id] = _Stated(None, one.retired_at_ms)
+        for key in agency.encryption_keys:
+            # The key id says which public key it is, and of which suite.
+            facts = (key.use, key.not_before_ms, key.not_after_ms)
+            keys[key.key_id] = _Stated(facts, key.retired_at_ms)
+        agencies[agency.id] = keys
+    return _Version(directory.version, directory.issued_at_ms, agencies)
+
+
+def _fault(version: _Version, agency: str, key_id: bytes, seen: _Stated) -> KeyHistoryBroken | None:
+    """What is wrong with a version, if lower ones say this of a key."""
+    # An agency may leave. Nobody seals to it then. If it comes back, what it stated still counts.
+    if agency not in version.agencies:
+        return None
+    said = version.agencies[agency].get(key_id)
+    if said is None:
+        # Its retirement stays in its place until then. Else who has not seen any version between could not know.
+        what = "leaves out" if seen.facts is not None and seen.facts[2] > version.issued_at_ms else None
+    elif said.facts is not None and seen.facts is not None and said.facts != seen.facts:
+        what = "changes the use or the times of"
+    elif seen.retired_at_ms is not None and (said.retired_at_ms is None or said.retired_at_ms > seen.retired_at_ms):
+        what = "takes back the retirement of"
+    else:
+        what = None
+    if what is None:
+        return None
+    message = f"the directory {what} an encryption key that {agency} stated"
+    return KeyHistoryBroken(message, version=str(version.number), agency=agency, key_id=key_id.hex())

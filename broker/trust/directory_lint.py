@@ -1,0 +1,80 @@
+"""What governance may not have meant, in a directory that would be accepted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from broker.core.errors import DirectoryInvalid, SignerCertificateInvalid
+from broker.core.policy import rights_without_counterpart
+from broker.trust.certificates import p256_public_key, parse_certificate, signing_validity, validity
+from broker.trust.expiries import AUTHORITY, SIGNING, Expiry, authority_expiries
+from broker.trust.keyring import signing_authorities
+from broker.trust.requests import key_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from broker.core.policy import Agency, Directory
+
+
+def lint(directory: Directory, now_ms: int) -> list[str]:
+    """Sentences about what governance may not have meant.
+
+    Raises:
+        DirectoryInvalid: the directory has expired already, so nobody could use it.
+    """
+    if directory.expires_at_ms <= now_ms:
+        message = "the directory has already expired: set a later expires_at"
+        raise DirectoryInvalid(message)
+    return [*_of_the_whole(directory, now_ms), *_of_keys(directory, now_ms), *rights_without_counterpart(directory)]
+
+
+def _of_the_whole(directory: Directory, now_ms: int) -> Iterator[str]:
+    if directory.expires_soon(now_ms):
+        yield f"the directory expires soon: {_date(directory.expires_at_ms)}"
+    open_keys = len(directory.log_keys) - len(directory.ended_log_keys)
+    if open_keys > 1:
+        yield (
+            f"{open_keys} of log_keys have no end: list those that no broker signs with in ended_log_keys "
+            "(`case-exchange log-key`)"
+        )
+    for one in authority_expiries(directory.signing_authorities):
+        if now_ms >= one.due_ms:
+            yield f"the {AUTHORITY} {one.name} ends at {_date(one.last_ms)}: {one.remedy}"
+
+
+def _of_keys(directory: Directory, now_ms: int) -> Iterator[str]:
+    authorities = signing_authorities(directory.signing_authorities)
+    holders: dict[str, list[str]] = defaultdict(list)
+    for agency in directory.agencies.values():
+        usable = 0
+        for data in agency.signing_certificates:
+            certificate = parse_certificate(data)
+            holders[key_sha256(p256_public_key(certificate))].append(agency.id)
+            name = f"a signing certificate of {agency.id}"
+            try:
+                last_ms = signing_validity(certificate, authorities).last_ms
+            except SignerCertificateInvalid as error:
+                yield f"{name} cannot be used: {error.message}"
+                continue
+            life = Expiry(SIGNING, name, validity(certificate).first_ms, last_ms)
+            usable += life.first_ms <= now_ms <= life.last_ms
+            if now_ms > life.last_ms:
+                yield f"{name} ended at {_date(life.last_ms)}: leave it out, and it is kept as retired"
+            elif now_ms >= life.due_ms:
+                yield f"{name} ends at {_date(life.last_ms)}: its agency should renew it"
+        if not usable and _signs(agency, directory):
+            yield f"{agency.id} signs records, and has no signing certificate that is good now"
+    for found in holders.values():
+        if len(found) > 1:
+            yield f"one key has {len(found)} certificates in use, of {', '.join(sorted(set(found)))}"
+
+
+def _signs(agency: Agency, directory: Directory) -> bool:
+    return bool(agency.publish) or agency.id == directory.exchange
+
+
+def _date(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).date().isoformat()

@@ -1,0 +1,124 @@
+"""When what trust rests on ends: certificates, authorities, the directory and revocation lists.
+
+Each is to be renewed when two thirds of its life are over: the last third is the time to do it in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+from cryptography import x509
+
+from broker.core.errors import CaseExchangeError
+from broker.trust.certificates import load_certificates, parse_certificate, validity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from broker.core.policy import Directory
+    from broker.ports import Clock
+
+_log = structlog.get_logger("broker.trust")
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+AUTHORITY: Final = "authority"
+DIRECTORY: Final = "directory"
+LIST: Final = "revocation list"
+SIGNING: Final = "signing certificate"
+TLS: Final = "TLS certificate"
+_REMEDIES: Final = {
+    AUTHORITY: "Governance: make another authority, and list it beside this one before it ends.",
+    DIRECTORY: "Governance: sign the next version: case-exchange directory sign.",
+    LIST: "The authority: publish a fresh list: case-exchange certs crl.",
+    SIGNING: "Make a request with case-exchange certs renew, and have it signed and listed (docs/enrolment.md).",
+    TLS: "Make a request with case-exchange certs renew, and have it signed (docs/enrolment.md).",
+}
+
+
+class Expiry(NamedTuple):
+    """The life of one thing, in milliseconds since the Unix epoch, UTC. ``name`` is a file, an issuer or a version."""
+
+    what: str
+    name: str
+    first_ms: int
+    last_ms: int
+
+    @property
+    def due_ms(self) -> int:
+        """When two thirds of its life are over."""
+        return self.first_ms + (self.last_ms - self.first_ms) * 2 // 3
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _REMEDIES[self.what]
+
+
+class ExpiryWatch:
+    """Tells the operator's log once a day what is to be renewed, and what has ended. For one thread at a time."""
+
+    def __init__(self, expiries: Callable[[], Iterable[Expiry]], clock: Clock) -> None:
+        self._expiries = expiries
+        self._clock = clock
+        self._told: dict[tuple[str, str], int] = {}
+        self._looked_ms = -_HOUR_MS
+
+    def look(self) -> None:
+        """Look once an hour. What cannot be read is told elsewhere: whoever uses it fails."""
+        now_ms = self._clock.now_ms()
+        if 0 <= now_ms - self._looked_ms < _HOUR_MS:
+            return
+        self._looked_ms = now_ms
+        for one in self._expiries():
+            last = self._told.get((one.what, one.name))
+            if now_ms < one.due_ms or (last is not None and 0 <= now_ms - last < _DAY_MS):
+                continue
+            self._told[one.what, one.name] = now_ms
+            tell, state = (_log.warning, "ends soon") if now_ms <= one.last_ms else (_log.error, "has ended")
+            hours = (one.last_ms - now_ms) // _HOUR_MS
+            tell(f"a {one.what} {state}: renew it", path=one.name, hours=hours, remedy=one.remedy)
+
+
+def certificate_expiries(what: str, *paths: Path) -> list[Expiry]:
+    """The certificates in these files. One that cannot be read is left out."""
+    found = []
+    for path in paths:
+        try:
+            found += [Expiry(what, path.name, *validity(one)) for one in load_certificates(path)]
+        except CaseExchangeError:
+            continue
+    return found
+
+
+def own_expiries(tls: Path, signing: Path, authorities: Path, directory: Directory) -> list[Expiry]:
+    """What a broker or an edge has of its own, and the authorities of TLS and of signing certificates."""
+    return [
+        *certificate_expiries(TLS, tls),
+        *certificate_expiries(SIGNING, signing),
+        *certificate_expiries(AUTHORITY, authorities),
+        *authority_expiries(directory.signing_authorities),
+    ]
+
+
+def authority_expiries(certificates: Iterable[bytes]) -> list[Expiry]:
+    """The authorities that a directory lists, by their names."""
+    parsed = map(parse_certificate, certificates)
+    return [Expiry(AUTHORITY, one.subject.rfc4514_string(), *validity(one)) for one in parsed]
+
+
+def list_expiries(documents: Sequence[bytes]) -> list[Expiry]:
+    """Revocation lists (DER) that were verified, by their issuers."""
+    found = []
+    for document in documents:
+        crl = x509.load_der_x509_crl(document)
+        if crl.next_update_utc is not None:
+            life = (int(time.timestamp() * 1000) for time in (crl.last_update_utc, crl.next_update_utc))
+            found.append(Expiry(LIST, crl.issuer.rfc4514_string(), *life))
+    return found
+
+
+def directory_expiry(directory: Directory) -> Expiry:
+    """The directory in force."""
+    return Expiry(DIRECTORY, f"version {directory.version}", directory.issued_at_ms, directory.expires_at_ms)

@@ -1,0 +1,191 @@
+"""Gateways of an exchange in which everything is sealed. Nobody sets anything for it but the key folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec import structs
+from structlog.testing import capture_logs
+
+from adapters.base import Limits
+from adapters.edge.edge import open_edge
+from adapters.gateway.inbound import Inbound
+from adapters.gateway.outbound import Outbound
+from adapters.records.sections import split
+from broker.client.publisher import Published
+from broker.client.records import SectionDraft
+from broker.client.sealing import Sealing
+from broker.core.envelope import BODY_TYPE, Envelope, Signature, pae
+from broker.core.errors import SealingRequired
+from broker.core.streams import StreamPartition
+from broker.trust.hpke import HpkeWrapper
+from broker.trust.sealing import AesGcmCipher
+from caseexchange.records.v1 import common_pb2, dna_pb2
+from certs.development import KEY_FOLDER
+from certs.rights import LAB
+from tests.support.canaries import found_in_files
+from tests.support.exchange import running_exchange
+from tests.support.gateways import SAMPLES, lab_profile, police_profile
+from tests.support.pki import SamplePki
+from tests.support.records import CODEC, RecordMaker
+from tests.support.replays import replayed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from adapters.edge.edge import Edge
+    from adapters.edge.profile import GatewayProfile
+    from tests.support.exchange import Exchange
+
+BARCODE, CANARY = "SYN-1", "CANARY-7f3a (synthetic)"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki", plain=False)
+
+
+@pytest.fixture
+async def exchange(pki: SamplePki, tmp_path: Path) -> AsyncIterator[Exchange]:
+    async with running_exchange(pki, tmp_path / "log", subscriptions={"max_attempts": 2}) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def receiving(profile: GatewayProfile) -> AsyncIterator[tuple[Edge, Inbound]]:
+    async with open_edge(profile) as edge:
+        inbound = Inbound(edge, profile.gateway, Limits())
+        task = asyncio.create_task(inbound.receive())
+        try:
+            yield edge, inbound
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.glob(pattern))
+
+
+async def until(folder: Path, pattern: str) -> Path:
+    async with asyncio.timeout(20):
+        while not found(folder, pattern):  # noqa: ASYNC110 - a folder has no event to wait on
+            await asyncio.sleep(0.02)
+    return found(folder, pattern)[0]
+
+
+def request_file(barcode: str = BARCODE) -> bytes:
+    specimen = {"display": CANARY}
+    record = {"barcode": barcode, "role": "SAMPLE_ROLE_CHILD", "specimen": specimen}
+    records = [{"kind": "SampleRequest", "caseReference": "SYN-1", "record": record}]
+    return json.dumps({"records": records}).encode()
+
+
+def sample(barcode: str = BARCODE) -> SectionDraft:
+    record = dna_pb2.SampleRequest(
+        barcode=barcode, role=dna_pb2.SAMPLE_ROLE_CHILD, specimen=common_pb2.Code(display=CANARY)
+    )
+    return SectionDraft("sample", "caseexchange.records.v1.SampleRequest", split(record)["sample"])
+
+
+def sealed_maker(exchange: Exchange) -> RecordMaker:
+    sealing = Sealing(lambda: exchange.pki.directory, AesGcmCipher(), HpkeWrapper())
+    return RecordMaker(exchange.pki, exchange.clock, sealing=sealing)
+
+
+async def test_what_one_gateway_seals_another_opens_and_between_them_it_is_ciphertext(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    profile, routes = police_profile(exchange, tmp_path, SampleRequest=SAMPLES)
+    planted = {"content": CANARY.encode()}
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        taken = outbound.take(request_file(), {})
+        assert (taken.records, taken.refused) == (1, False)
+        assert [type(result) for result in await outbound.publish_spooled()] == [Published]
+        # Neither the spool's file nor its write-ahead log, in which drafts were until they were signed.
+        assert found_in_files(profile.folder, planted) == set()
+    async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
+        await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+        assert any(CANARY in written.read_text() for written in found(inbound.folders.outbox, "SampleRequest-*.json"))
+    assert found_in_files(exchange.log_folder, planted) == set()
+    # The audit needs no key.
+    assert (await replayed(exchange, tmp_path / "whole.bundle")).report().clean
+
+
+async def test_without_the_key_file_a_record_waits_and_comes_when_the_file_is_back(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    await (await exchange.publisher()).publish(sealed_maker(exchange).make(sections=[sample()]))
+    keys, away = tmp_path / "keys", tmp_path / "away"
+    keys.mkdir(mode=0o700)
+    shutil.copytree(exchange.pki.folder.member(LAB) / KEY_FOLDER, away)
+    profile = lab_profile(exchange, tmp_path)
+    profile = structs.replace(profile, agency=structs.replace(profile.agency, encryption_keys=keys))
+    audit = StreamPartition("audit", 0)
+    with capture_logs() as logs:
+        async with receiving(profile) as (_, inbound):
+            async with asyncio.timeout(20):
+                # Each attempt is an entry of the audit stream: more of them than a failing record would get.
+                while (end := await exchange.broker.log.end_offset(audit)) < 6:
+                    await exchange.broker.log.wait_beyond({audit: end})
+            assert not list(inbound.folders.quarantine.iterdir())
+            for file in away.iterdir():
+                shutil.copy(file, keys)
+            await until(inbound.folders.outbox, "SampleRequest-*.json")
+    assert {each["cause"] for each in logs if each["event"] == "a delivery has to wait"} == {"SealKeyMissing"}
+    assert (await replayed(exchange, tmp_path / "whole.bundle")).report().unprocessed == ()
+
+
+async def test_a_record_whose_seal_is_broken_goes_to_quarantine_as_ciphertext_and_the_next_is_delivered(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    maker, publisher = sealed_maker(exchange), await exchange.publisher()
+    good, other = maker.make(sections=[sample()]), maker.make(sections=[sample("SYN-2")])
+    await publisher.publish(wraps_of_another(exchange, good))
+    await publisher.publish(other)
+    async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
+        await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+        facts = json.loads((await until(inbound.folders.quarantine, "*.reason.json")).read_text())
+        assert facts["reason"] == "SEAL_INVALID"
+        assert found_in_files(inbound.folders.quarantine, {"content": CANARY.encode()}) == set()
+    (unprocessed,) = (await replayed(exchange, tmp_path / "whole.bundle")).report().unprocessed
+    assert unprocessed.refused == "SEAL_INVALID"
+
+
+def wraps_of_another(exchange: Exchange, record: Envelope) -> Envelope:
+    """The record with wraps that were made for another one, signed by its publisher."""
+    body = CODEC.parse_body(record.body)
+    other = CODEC.parse_body(sealed_maker(exchange).make(sections=[sample()]).body)
+    data, signer = CODEC.encode_body(replace(body, key_wraps=other.key_wraps)), exchange.pki.signer()
+    signature = Signature(signer.certificate_sha256, signer.sign(pae(BODY_TYPE, data)))
+    return Envelope(BODY_TYPE, data, (signature,), record.sections)
+
+
+async def test_a_file_for_an_agency_without_a_key_is_refused_with_what_to_do_and_takes_no_number(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    pki = exchange.pki
+    keyless = replace(pki.directory.agencies[LAB], encryption_keys=())
+    directory = tmp_path / "directory.json"
+    directory.write_bytes(pki.sign(replace(pki.directory, agencies={**pki.directory.agencies, LAB: keyless})))
+    profile, routes = police_profile(exchange, tmp_path, SampleRequest=SAMPLES)
+    profile = structs.replace(profile, trust=structs.replace(profile.trust, directory=directory))
+    async with open_edge(profile) as edge:
+        taken = Outbound(edge, profile.gateway, routes, Limits()).take(request_file(), {})
+        assert (taken.records, [issue.code for issue in taken.issues]) == (0, ["ENCRYPTION_KEY_MISSING"])
+        assert f"{LAB} has no encryption key in force" in taken.issues[0].message
+        assert edge.spool.next_sequence(LAB) == 1
+
+
+async def test_a_program_that_publishes_plain_is_refused(exchange: Exchange) -> None:
+    publisher = await exchange.publisher()
+    with pytest.raises(SealingRequired):
+        await publisher.publish(exchange.maker().make(sections=[sample()]))

@@ -1,0 +1,175 @@
+"""What is laid beside the files in use takes their place, whole, in every order of steps."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.core.errors import CertificateInvalid, KeyInvalid
+from broker.trust.certificates import der, load_certificates
+from broker.trust.expiries import TLS, Expiry, ExpiryWatch, certificate_expiries, list_expiries, own_expiries
+from broker.trust.renewal import pending
+from broker.trust.signers import WatchedSigner
+from broker.trust.signing import EcdsaSigner
+from broker.trust.tls import WatchedTls
+from broker.wire.tls import TlsFiles
+from certs.profiles import SIGNING, TLS_CLIENT
+from certs.rights import HEBEI, SHANXI
+from tests.support.pki import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from certs.profiles import Profile
+    from tests.support.pki import Credential, SamplePki
+
+DAY_MS = 24 * 3_600_000
+
+
+def files(pki: SamplePki, folder: Path, stem: str = "tls") -> TlsFiles:
+    """Copies of shanxi-police's files, which a test renews."""
+    for suffix in (".pem", ".key"):
+        shutil.copy(pki.folder.member(SHANXI) / f"{stem}{suffix}", folder)
+    return TlsFiles(folder / f"{stem}.pem", folder / f"{stem}.key", pki.folder.trust / "tls-ca.pem")
+
+
+def lay(used: TlsFiles, renewed: Credential) -> None:
+    certificate, key = renewed.write(used.certificate.parent, "new")
+    key.replace(pending(used.key))
+    certificate.replace(pending(used.certificate))
+
+
+def renewed(pki: SamplePki, profile: Profile = TLS_CLIENT) -> Credential:
+    return pki.credential(profile)
+
+
+def test_tls_files_that_are_laid_there_are_used_and_the_former_are_gone(pki: SamplePki, tmp_path: Path) -> None:
+    used, new = files(pki, tmp_path), renewed(pki)
+    tls = WatchedTls(used, ManualClock(pki.now_ms))
+    assert not tls.reload()
+    lay(used, new)
+    assert tls.reload()
+    material = tls.newest()
+    assert material is not None
+    assert load_certificates(used.certificate)[0] == new.certificate
+    EcdsaSigner.load(used.key, used.certificate)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tls.key", "tls.pem"]
+
+
+def test_a_start_uses_them_and_finishes_what_a_killed_process_began(pki: SamplePki, tmp_path: Path) -> None:
+    used, new = files(pki, tmp_path), renewed(pki)
+    lay(used, new)
+    # The key is in its place, and the certificate is not.
+    pending(used.key).replace(used.key)
+    WatchedTls(used, ManualClock(pki.now_ms))
+    assert load_certificates(used.certificate)[0] == new.certificate
+    again = renewed(pki)
+    lay(used, again)
+    WatchedTls(used, ManualClock(pki.now_ms))
+    assert load_certificates(used.certificate)[0] == again.certificate
+
+
+def test_another_authority_s_certificate_stays_where_it_was_laid(pki: SamplePki, tmp_path: Path) -> None:
+    used = files(pki, tmp_path)
+    tls = WatchedTls(used, ManualClock(pki.now_ms))
+    lay(used, pki.of_another_authority(TLS_CLIENT))
+    with pytest.raises(CertificateInvalid, match="of another authority"):
+        tls.reload()
+    # A start goes on with what is in use.
+    with capture_logs() as logs:
+        assert WatchedTls(used, ManualClock(pki.now_ms)).newest() is None
+    assert [line["event"] for line in logs] == ["a renewed certificate is not used"]
+    assert pending(used.certificate).exists()
+
+
+def test_a_certificate_without_its_key_is_not_used(pki: SamplePki, tmp_path: Path) -> None:
+    used = files(pki, tmp_path)
+    tls = WatchedTls(used, ManualClock(pki.now_ms))
+    lay(used, renewed(pki))
+    pending(used.key).unlink()
+    with pytest.raises(KeyInvalid, match=r"tls\.key is not the key of tls\.next\.pem"):
+        tls.reload()
+
+
+def test_a_signing_certificate_is_used_when_the_directory_lists_it(pki: SamplePki, tmp_path: Path) -> None:
+    used, new = files(pki, tmp_path, "signing"), renewed(pki, SIGNING)
+    signer = WatchedSigner(used.key, used.certificate, ManualClock(pki.now_ms))
+    former = signer.current
+    assert signer.renewed(pki.directory) is None
+    lay(used, new)
+    assert signer.renewed(pki.directory) is None
+    # Another agency's entry does not count.
+    assert signer.renewed(pki.directory_with(HEBEI, [new.der])) is None
+    assert signer.renewed(pki.directory_with(SHANXI, [new.der])) == new.der
+    assert signer.certificate_sha256 == former.certificate_sha256
+    assert signer.use().certificate == new.certificate
+    assert signer.certificate_sha256 != former.certificate_sha256
+    pki.keyring_with(new).signer(signer.certificate_sha256).verify(b"sample", signer.sign(b"sample"))
+    assert signer.renewed(pki.directory_with(SHANXI, [new.der])) is None
+
+
+def test_a_signing_certificate_that_is_replaced_in_its_place_is_used_too(pki: SamplePki, tmp_path: Path) -> None:
+    used, new = files(pki, tmp_path, "signing"), renewed(pki, SIGNING)
+    signer = WatchedSigner(used.key, used.certificate, ManualClock(pki.now_ms))
+    certificate, key = new.write(tmp_path, "new")
+    key.replace(used.key)
+    with pytest.raises(KeyInvalid):
+        signer.use()
+    certificate.replace(used.certificate)
+    assert signer.renewed(pki.directory_with(SHANXI, [new.der])) == new.der
+    signer.use()
+    assert signer.current.certificate == new.certificate
+    other, _ = pki.credential(SIGNING, agency=HEBEI).write(tmp_path, "other")
+    other.replace(used.certificate)
+    with pytest.raises(CertificateInvalid, match="another agency"):
+        signer.renewed(pki.directory)
+
+
+def test_everything_that_ends_is_listed(pki: SamplePki, tmp_path: Path) -> None:
+    folder, trust = pki.folder.member(SHANXI), pki.folder.trust
+    found = own_expiries(folder / "tls.pem", folder / "signing.pem", trust / "tls-ca.pem", pki.directory)
+    found += list_expiries([pki.revocation_lists(kind).documents()[0] for kind in ("tls", "signing")])
+    assert [one.what for one in found] == [
+        "TLS certificate",
+        "signing certificate",
+        "authority",
+        "authority",
+        "revocation list",
+        "revocation list",
+    ]
+    assert found[1].last_ms == int(pki.signer().certificate.not_valid_after_utc.timestamp() * 1000)
+    assert found[4].last_ms - found[4].first_ms == 7 * DAY_MS
+    assert der(load_certificates(folder / "tls.pem")[0])
+    assert certificate_expiries(TLS, tmp_path / "none.pem") == []
+
+
+def test_what_is_due_is_told_once_a_day_and_what_ended_as_an_error() -> None:
+    clock = ManualClock(0)
+    watch = ExpiryWatch(lambda: [Expiry(TLS, "tls.pem", 0, 6 * DAY_MS)], clock)
+
+    def told(at_ms: float) -> list[tuple[str, int]]:
+        clock.value_ms = int(at_ms)
+        with capture_logs() as logs:
+            watch.look()
+        return [(line["log_level"], line["hours"]) for line in logs]
+
+    assert told(4 * DAY_MS - 1) == []
+    # It looks once an hour.
+    assert told(4 * DAY_MS) == []
+    assert told(4 * DAY_MS + DAY_MS / 24) == [("warning", 47)]
+    assert told(4 * DAY_MS + DAY_MS / 2) == []
+    assert told(5 * DAY_MS + DAY_MS / 12) == [("warning", 22)]
+    assert told(6 * DAY_MS + DAY_MS / 6) == [("error", -4)]
+
+
+def test_a_clock_that_was_set_back_silences_nothing() -> None:
+    clock = ManualClock(30 * DAY_MS)
+    watch = ExpiryWatch(lambda: [Expiry(TLS, "tls.pem", 0, 6 * DAY_MS)], clock)
+    watch.look()
+    clock.value_ms = 5 * DAY_MS
+    with capture_logs() as logs:
+        watch.look()
+    assert len(logs) == 1

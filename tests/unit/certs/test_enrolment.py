@@ -1,0 +1,295 @@
+"""An agency asks, an authority signs, and what lies in a key folder is renewed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from broker.core.errors import CertificateInvalid, KeyInvalid, RequestInvalid
+from broker.core.identity import Principal
+from broker.trust.certificates import load_certificates, principal_of
+from broker.trust.keys import load_signing_key
+from broker.trust.signing import EcdsaSigner
+from certs import enrolment, operations
+from certs.enrolment import Order
+from certs.kafka import keystore_of, node
+from certs.profiles import KAFKA_NODE, SIGNING, TLS_CLIENT, TLS_PEER, TLS_SERVER, profile_of
+from tests.support.pki import SamplePki
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from certs.profiles import Profile
+
+GANSU = Principal("case-exchange.example", "gansu-police", "gateway")
+AS_AGENCY = (TLS_CLIENT, SIGNING)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> SamplePki:
+    """A PKI of the test's own, whose authorities remember what they sign."""
+    return SamplePki.build(tmp_path / "pki")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """The folder in which an agency makes its keys."""
+    return tmp_path / "keys"
+
+
+def order(request: Path, profiles: tuple[Profile, ...] = AS_AGENCY) -> Order:
+    return Order(request, GANSU, profiles)
+
+
+def enrolled(own: SamplePki, keys: Path, profile: Profile = TLS_CLIENT) -> Path:
+    """A certificate of gansu-police in its folder."""
+    return enrolment.sign(own.folder, order(enrolment.make(keys, profile, GANSU).request), own.now).path
+
+
+def request_with(path: Path, *extensions: x509.ExtensionType, key: ec.EllipticCurvePrivateKey | None = None) -> Path:
+    """A request with exactly these extensions."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    signed = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    path.write_bytes(signed.public_bytes(Encoding.PEM))
+    return path
+
+
+def names(*uris: str) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
+
+
+USAGE = x509.ExtendedKeyUsage([*TLS_CLIENT.usages])
+
+
+@pytest.mark.parametrize("profile", AS_AGENCY, ids=lambda profile: profile.name)
+def test_a_request_becomes_a_certificate_of_the_key_that_stayed(own: SamplePki, keys: Path, profile: Profile) -> None:
+    made = enrolment.make(keys, profile, GANSU)
+    assert made.key.stat().st_mode & 0o777 == 0o600
+    assert b"PRIVATE" not in made.request.read_bytes()
+    signed = enrolment.sign(own.folder, order(made.request), own.now)
+    EcdsaSigner.load(made.key, signed.path)
+    assert (principal_of(signed.certificate), profile_of(signed.certificate)) == (GANSU, profile)
+    assert signed.key_sha256 == made.key_sha256
+    assert own.authority(profile.authority).certified(made.key_sha256) is not None
+
+
+def test_a_server_s_certificate_has_exactly_the_names_that_both_say(own: SamplePki, keys: Path) -> None:
+    wanted = ("broker.case-exchange.example", "192.0.2.7")
+    made = enrolment.make(keys, TLS_PEER, GANSU, wanted)
+    for said in (wanted[:1], (*wanted, "other.case-exchange.example"), ()):
+        with pytest.raises(RequestInvalid, match="names the servers"):
+            enrolment.check(own.folder, Order(made.request, GANSU, [TLS_PEER], said))
+    signed = enrolment.sign(own.folder, Order(made.request, GANSU, [TLS_PEER], wanted), own.now)
+    assert operations.server_names_of(signed.certificate) == list(wanted)
+
+
+def test_what_the_authority_was_not_asked_for_is_refused(own: SamplePki, keys: Path) -> None:
+    request = enrolment.make(keys, TLS_CLIENT, GANSU).request
+    for principal in (
+        Principal("case-exchange.example", "shanxi-police", "gateway"),
+        Principal("case-exchange.example", "gansu-police", "archive"),
+        Principal("other.example", "gansu-police", "gateway"),
+    ):
+        with pytest.raises(RequestInvalid, match="not asked to sign"):
+            enrolment.check(own.folder, Order(request, principal, AS_AGENCY))
+    with pytest.raises(RequestInvalid, match="asks for tls-client, which you did not name"):
+        enrolment.check(own.folder, order(request, (SIGNING,)))
+    assert not request.with_suffix(".pem").exists()
+
+
+def test_whoever_has_not_the_key_gets_no_certificate(own: SamplePki, keys: Path, tmp_path: Path) -> None:
+    made = enrolment.make(keys, TLS_CLIENT, GANSU)
+    asked = bytearray(x509.load_pem_x509_csr(made.request.read_bytes()).public_bytes(Encoding.DER))
+    # Another key in the place of the one that signed.
+    point = load_signing_key(made.key).public_key().public_numbers().x.to_bytes(32, "big")
+    other = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+    at = asked.index(point)
+    asked[at : at + 64] = other.x.to_bytes(32, "big") + other.y.to_bytes(32, "big")
+    stolen = tmp_path / "stolen.csr"
+    stolen.write_bytes(asked)
+    with pytest.raises(RequestInvalid, match="nobody has shown to have this key"):
+        enrolment.check(own.folder, order(stolen))
+
+
+def test_a_key_is_certified_once_and_for_one_purpose(own: SamplePki, keys: Path, tmp_path: Path) -> None:
+    made = enrolment.make(keys, TLS_CLIENT, GANSU)
+    enrolment.sign(own.folder, order(made.request), own.now)
+    again = tmp_path / "again.csr"
+    again.write_bytes(made.request.read_bytes())
+    with pytest.raises(RequestInvalid, match="certified before"):
+        enrolment.sign(own.folder, order(again), own.now)
+    usages = x509.ExtendedKeyUsage([*SIGNING.usages])
+    signing = request_with(tmp_path / "signing.csr", names(GANSU.spiffe_id), usages, key=load_signing_key(made.key))
+    with pytest.raises(RequestInvalid, match=r"certified before, as serial number .*\(tls-client\)"):
+        enrolment.sign(own.folder, order(signing), own.now)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "match"),
+    [
+        ((names(GANSU.spiffe_id),), "something else than names and usages"),
+        ((USAGE,), "something else than names and usages"),
+        ((names(GANSU.spiffe_id), USAGE, x509.BasicConstraints(ca=True, path_length=0)), "something else"),
+        ((names(GANSU.spiffe_id, "spiffe://case-exchange.example/agency/ministry/gateway"), USAGE), "exactly one"),
+        ((names("https://case-exchange.example"), USAGE), "names no principal"),
+        ((x509.SubjectAlternativeName([x509.DNSName("localhost")]), USAGE), "exactly one"),
+        (
+            (
+                x509.SubjectAlternativeName(
+                    [x509.UniformResourceIdentifier(GANSU.spiffe_id), x509.RFC822Name("a@case-exchange.example")]
+                ),
+                USAGE,
+            ),
+            "exactly one",
+        ),
+        ((names(GANSU.spiffe_id), x509.ExtendedKeyUsage([*TLS_CLIENT.usages, *SIGNING.usages])), "no profile"),
+    ],
+)
+def test_a_request_for_more_than_names_and_usages_is_refused(
+    own: SamplePki, tmp_path: Path, extensions: tuple[x509.ExtensionType, ...], match: str
+) -> None:
+    path = request_with(tmp_path / "odd.csr", *extensions)
+    with pytest.raises(RequestInvalid, match=match):
+        enrolment.check(own.folder, order(path))
+
+
+def test_a_key_of_another_kind_and_what_is_no_request_are_refused(own: SamplePki, tmp_path: Path) -> None:
+    path = tmp_path / "odd.csr"
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    for data in (
+        builder.sign(ed25519.Ed25519PrivateKey.generate(), None).public_bytes(Encoding.PEM),
+        builder.sign(ec.generate_private_key(ec.SECP384R1()), hashes.SHA256()).public_bytes(Encoding.DER),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(RequestInvalid, match="not on P-256"):
+            enrolment.check(own.folder, order(path))
+    for data in (
+        b"",
+        b"-----BEGIN CERTIFICATE REQUEST-----",
+        own.tls_paths("ministry")[0].read_bytes(),
+        b"\0" * 70_000,
+    ):
+        path.write_bytes(data)
+        with pytest.raises(RequestInvalid, match="cannot be read"):
+            enrolment.check(own.folder, order(path))
+
+
+def test_no_key_and_no_certificate_is_overwritten(own: SamplePki, keys: Path) -> None:
+    made = enrolment.make(keys, TLS_CLIENT, GANSU)
+    key = made.key.read_bytes()
+    with pytest.raises(CertificateInvalid, match="certs renew"):
+        enrolment.make(keys, TLS_CLIENT, GANSU)
+    made.request.with_suffix(".pem").write_bytes(b"sample")
+    with pytest.raises(CertificateInvalid, match="exists already"):
+        enrolment.sign(own.folder, order(made.request), own.now)
+    assert made.key.read_bytes() == key
+
+
+def test_an_authority_signs_nothing_that_outlives_it(own: SamplePki, keys: Path) -> None:
+    request = enrolment.make(keys, TLS_CLIENT, GANSU).request
+    end = own.authority("tls").certificate.not_valid_after_utc
+    for late, match in (
+        (end - timedelta(days=3, hours=1), "3 days at most"),
+        (end + timedelta(seconds=1), "has ended"),
+    ):
+        with pytest.raises(CertificateInvalid, match=match):
+            enrolment.sign(own.folder, order(request), late)
+    assert not request.with_suffix(".pem").exists()
+    short = order(request)._replace(lifetime=timedelta(days=3))
+    assert enrolment.sign(own.folder, short, end - timedelta(days=3, hours=1)).certificate.not_valid_after_utc < end
+
+
+def test_nothing_is_prepared_before_two_thirds_of_the_life_are_over(own: SamplePki, keys: Path) -> None:
+    certificate = enrolled(own, keys)
+    life = timedelta(days=7) + timedelta(minutes=5)
+    begins = own.now - timedelta(minutes=5)
+    assert enrolment.prepare(certificate, begins + life * 2 / 3 - timedelta(seconds=1)).requested is None
+    assert sorted(path.name for path in keys.iterdir()) == ["tls.csr", "tls.key", "tls.pem"]
+    prepared = enrolment.prepare(certificate, begins + life * 2 / 3)
+    assert prepared.requested is not None
+    assert prepared.requested.request == keys / "tls.next.csr"
+    key = prepared.requested.key.read_bytes()
+    # It does nothing twice.
+    assert enrolment.prepare(certificate, own.now, early=True).requested == prepared.requested
+    assert prepared.requested.key.read_bytes() == key
+
+
+def test_what_is_laid_into_the_folder_takes_the_place_of_the_former_one(own: SamplePki, keys: Path) -> None:
+    certificate = enrolled(own, keys)
+    former = load_certificates(certificate)[0]
+    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    signed = enrolment.sign(own.folder, order(asked.request), own.now)
+    assert signed.path == keys / "tls.next.pem"
+    assert "renewed until" in enrolment.prepare(certificate, own.now).done
+    assert load_certificates(certificate)[0] == signed.certificate != former
+    EcdsaSigner.load(keys / "tls.key", certificate)
+    assert sorted(path.name for path in keys.iterdir()) == ["tls.csr", "tls.key", "tls.pem"]
+
+
+def test_a_signing_certificate_waits_until_the_directory_lists_it(own: SamplePki, keys: Path) -> None:
+    certificate = enrolled(own, keys, SIGNING)
+    former = certificate.read_bytes()
+    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    enrolment.sign(own.folder, order(asked.request), own.now)
+    assert "directory add-certificate" in enrolment.prepare(certificate, own.now).next
+    assert certificate.read_bytes() == former
+
+
+def test_a_kafka_node_gets_its_keystore_too(own: SamplePki, keys: Path) -> None:
+    names = ("kafka-1", "192.0.2.7")
+    as_node = Order(enrolment.make(keys, KAFKA_NODE, node(1), names).request, node(1), [KAFKA_NODE], names)
+    certificate = enrolment.sign(own.folder, as_node, own.now).path
+    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    renewed = enrolment.sign(own.folder, as_node._replace(request=asked.request), own.now).certificate
+    enrolment.prepare(certificate, own.now)
+    store = keystore_of(certificate).read_bytes()
+    assert load_certificates(certificate)[0] == renewed
+    assert store == (keys / "kafka.key").read_bytes() + certificate.read_bytes()
+    assert keystore_of(certificate).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_does_not_belong_there_takes_nobody_s_place(own: SamplePki, keys: Path, tmp_path: Path) -> None:
+    certificate = enrolled(own, keys)
+    former = certificate.read_bytes(), (keys / "tls.key").read_bytes()
+    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    laid = keys / "tls.next.pem"
+    strangers = own.credential(TLS_CLIENT, agency="hebei-police", key=load_signing_key(asked.key))
+    expired = own.credential(
+        TLS_CLIENT,
+        agency="gansu-police",
+        key=load_signing_key(asked.key),
+        issued=own.now - timedelta(days=2),
+        lifetime=timedelta(days=1),
+    )
+    server = own.credential(TLS_SERVER, agency="gansu-police", key=load_signing_key(asked.key))
+    for wrong, error, match in (
+        (own.credential(TLS_CLIENT, agency="gansu-police"), KeyInvalid, r"tls\.next\.key is not the key of"),
+        (strangers, CertificateInvalid, "same principal and usages"),
+        (server, CertificateInvalid, "same principal and usages"),
+        (expired, CertificateInvalid, "not valid now"),
+    ):
+        source, _ = wrong.write(tmp_path, "wrong")
+        laid.write_bytes(source.read_bytes())
+        with pytest.raises(error, match=match):
+            enrolment.prepare(certificate, own.now)
+    laid.write_bytes(b"sample")
+    with pytest.raises(CertificateInvalid, match="cannot be read"):
+        enrolment.prepare(certificate, own.now)
+    assert (certificate.read_bytes(), (keys / "tls.key").read_bytes()) == former
+
+
+def test_only_a_leaf_of_the_exchange_is_renewed(own: SamplePki) -> None:
+    with pytest.raises(CertificateInvalid, match="no certificate of an agency or a broker"):
+        enrolment.prepare(own.folder.trust / "tls-ca.pem", own.now)

@@ -146,7 +146,7 @@ async def refused(exchange: Exchange, maker: RecordMaker) -> None:
     late = maker.make()
     body = CODEC.parse_body(late.body)
     late = maker.composer._signed(
-        maker.pki.signer(HEBEI), replace(body, expires_at_ms=body.issued_at_ms), late.sections
+        exchange.pki.signer(HEBEI), replace(body, expires_at_ms=body.issued_at_ms), late.sections
     ).envelope
     with pytest.raises(RecordExpired):
         await publisher.publish(late)

@@ -49,6 +49,7 @@ _PROVED: Final = {
             "DIRECTORY_MISSING",
             "DIRECTORY_VERSION_MISSING",
             "HEADER_INVALID",
+            "KEY_STATEMENT_INVALID",
             "OUT_OF_PERIOD",
         }
     ),

@@ -11,8 +11,6 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import structlog
-
 from broker.core.envelope import DIRECTORY_TYPE
 from broker.core.errors import DirectoryInvalid, DirectoryUnavailable
 from broker.core.keyhistory import KeyHistory
@@ -26,11 +24,11 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from broker.core.errors import KeyHistoryBroken
     from broker.core.policy import Directory
     from broker.ports import Clock
     from broker.trust.governance import Governance
 
-_log = structlog.get_logger("broker.trust")
 MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
 _SUCCESSIONS: Final = "successions"
 
@@ -169,9 +167,10 @@ class PinnedDirectory:
         """Hold versions to what others said of encryption keys. Raises KeyHistoryBroken."""
         for version in versions:
             for broken in self._history.add(version):
-                # A higher version was seen before this one, and shows only now that it took something back.
-                text = "a directory version took back a key statement"
-                _log.error(text, reason=broken.reason, cause=broken.message, **broken.details)
+                self._tell(broken)
+
+    def _tell(self, broken: KeyHistoryBroken) -> None:
+        """Take note that a higher version, seen before, took something back. Only what runs for long has a log."""
 
 
 def _parsed(document: bytes) -> Any:

@@ -66,6 +66,10 @@ class DirectoryFile(PinnedDirectory):
             self._kept.write(document)
         return newer
 
+    def _tell(self, broken: KeyHistoryBroken) -> None:
+        text = "a directory version took back a key statement"
+        _log.error(text, reason=broken.reason, cause=broken.message, **broken.details)
+
     def _go_on(self, kept: Kept) -> None:
         """Begin with what was in force before the restart, unless the file has a newer version."""
         in_file, former = self._latest, None

@@ -113,8 +113,9 @@ async def test_what_one_gateway_seals_another_opens_and_between_them_it_is_ciphe
         # Neither the spool's file nor its write-ahead log, in which drafts were until they were signed.
         assert found_in_files(profile.folder, planted) == set()
     async with receiving(lab_profile(exchange, tmp_path)) as (_, inbound):
-        await until(inbound.folders.outbox, "SampleRequest-*.about.json")
-        assert any(CANARY in written.read_text() for written in found(inbound.folders.outbox, "SampleRequest-*.json"))
+        # The record's own file. The one about it, SampleRequest-….about.json, comes first.
+        written = await until(inbound.folders.outbox, f"SampleRequest-{'?' * 36}.json")
+        assert CANARY in written.read_text()
     assert found_in_files(exchange.log_folder, planted) == set()
     # The audit needs no key.
     assert (await replayed(exchange, tmp_path / "whole.bundle")).report().clean

@@ -15,7 +15,8 @@ from broker.core.bundle import (
     Frame,
     RevocationListFile,
 )
-from broker.core.errors import BundleInvalid, DirectoryInvalid
+from broker.core.errors import BundleInvalid, DirectoryInvalid, KeyHistoryBroken
+from broker.core.keyhistory import KeyHistory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def sift_directories(
     """Check (2): the directory versions that count, and what is wrong with each of the others.
 
     If somebody put a version into the log, or changed one there, an auditor must still be able to check everything
-    else.
+    else. A version that takes back what an agency stated of its encryption keys is named, and its rights count.
 
     Args:
         documents: in the order in which they came into force.
@@ -86,20 +87,30 @@ def sift_directories(
         DirectoryInvalid: none counts.
     """
     kept: list[DirectoryDocument] = []
+    broken: list[KeyHistoryBroken] = []
+    history = KeyHistory()
     refusals: list[DirectoryInvalid] = []
     newest = -1
     for document in documents:
         try:
-            version = read(document.document).version
+            directory = read(document.document)
         except DirectoryInvalid as refused:
             refusals.append(refused)
             continue
-        if kept and (version <= newest or document.in_force_from_ms < kept[-1].in_force_from_ms):
+        if kept and (directory.version <= newest or document.in_force_from_ms < kept[-1].in_force_from_ms):
             refusals.append(DirectoryInvalid("it is older than the one before it"))
             continue
-        newest = version
+        newest = directory.version
         kept.append(document)
+        try:
+            history.add(directory)
+        except KeyHistoryBroken as fault:
+            broken.append(fault)
     if not kept:
         raise refusals[0]
     message = "a directory version in the bundle is passed over: "
-    return tuple(kept), tuple(error(item.reason, message + item.message) for item in refusals)
+    found = [error(item.reason, message + item.message) for item in refusals]
+    for one in broken:
+        which = f"version {one.details['version']}, key {one.details['key_id']}"
+        found.append(error("KEY_HISTORY_BROKEN", f"{one.message}: {which}"))
+    return tuple(kept), tuple(found)

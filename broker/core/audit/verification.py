@@ -4,7 +4,8 @@ beginning.py does (1) and (2).
 
 1. the bundle begins with its header, then trust material with a directory. Otherwise nothing can be checked
 2. a directory version counts if the pinned key signed it, and it is newer and came into force later than the last one:
-   DIRECTORY_INVALID for each that does not count. If none counts, nothing can be checked
+   DIRECTORY_INVALID or KEY_STATEMENT_INVALID for each that does not count. If none counts, nothing can be checked.
+   KEY_HISTORY_BROKEN for each that takes back what an agency stated of its encryption keys in an earlier one
 3. a directory names each authority: CERTIFICATE_INVALID
 4. what witnesses have cosigned (witnesses.py), and the times that are proved (times.py)
 5. frames are in their places and can be read: BUNDLE_INVALID. A batch of records is judged alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,14 @@ from broker.core.bundle import (
     RevocationListFile,
     StrayRecord,
 )
-from broker.core.envelope import Signature
+from broker.core.envelope import DIRECTORY_TYPE, Signature
 from broker.core.errors import BundleInvalid, DirectoryInvalid
 from broker.core.streams import Position, StreamPartition
 from broker.trust.directory import open_directory
+from broker.trust.directory_payload import directory_payload
+from broker.trust.signedjson import signed_json
 from broker.wire.frames import frame_from
+from certs.rights import SHANXI
 from tests.support.bundles import FRAMES, LyingExchange
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, OTHER_CASE, RecordMaker
@@ -109,6 +113,28 @@ def test_a_directory_counts_if_governance_signed_it_and_it_is_newer_and_later(
     assert [finding.code for finding in findings] == ["DIRECTORY_INVALID"] * 4
     # In force from the same moment is later enough: the audit stream's times are whole milliseconds.
     assert sift_directories([first, document(pki, 2, 1000)], read)[1] == ()
+
+
+def test_a_directory_that_takes_a_key_statement_back_is_named_and_counts(
+    pki: SamplePki, read: Callable[[bytes], Directory]
+) -> None:
+    police = pki.directory.agency(SHANXI)
+    left, left_out = police.encryption_keys
+    police = replace(police, encryption_keys=(left,))
+    changed = replace(pki.directory, version=2, agencies={**pki.directory.agencies, police.id: police})
+    second = DirectoryDocument(pki.sign(changed), 2000)
+    kept, (finding,) = sift_directories([document(pki, 1, 1000), second], read)
+    assert kept[1] == second
+    assert finding.code == "KEY_HISTORY_BROKEN"
+    assert f"version 2, key {left_out.key_id.hex()}" in finding.message
+    # One with a statement that another agency signed does not count at all.
+    payload = json.loads(directory_payload(replace(pki.directory, version=3)))
+    keys = payload["agencies"]
+    keys[SHANXI]["encryption_keys"] = keys["hebei-police"]["encryption_keys"]
+    signed = signed_json(DIRECTORY_TYPE, json.dumps(payload).encode(), pki.governance_key)
+    swapped = DirectoryDocument(json.dumps(signed).encode(), 3000)
+    kept, (finding,) = sift_directories([document(pki, 1, 1000), swapped], read)
+    assert (len(kept), finding.code) == (1, "KEY_STATEMENT_INVALID")
 
 
 def test_where_no_directory_counts_nothing_can_be_checked(read: Callable[[bytes], Directory]) -> None:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from broker.bootstrap.opened import OpenedLog
     from broker.bootstrap.trust import BrokerTrust
     from broker.config.broker import BrokerConfig
-    from broker.ports import AuditTrail, Clock, CosignedCheckpoints, RecordCodec, Signer, TimestampedCheckpoints
+    from broker.ports import AuditTrail, Clock, CosignedCheckpoints, RecordCodec, Signer
     from broker.services.proofs import ProofService
     from broker.services.quotas import Quotas
     from broker.services.rollback import RollbackGuard
+    from broker.services.timestamping import Timestamping
 
 
 def auditor_servicer(
@@ -27,7 +28,7 @@ def auditor_servicer(
     proofs: ProofService,
     rollback: RollbackGuard,
     cosigned: CosignedCheckpoints,
-    timestamped: TimestampedCheckpoints,
+    timestamped: Timestamping,
     audit: AuditTrail,
     quotas: Quotas,
     codec: RecordCodec,
@@ -61,4 +62,4 @@ def auditor_servicer(
         settings=ProofSettings(config.checkpoints.interval_seconds, config.witnesses.interval_seconds),
     )
     replay = ReplayService(directory=directory, bundles=bundles, audit=audit, clock=clock)
-    return AuditorServicer(replay, proofs, prover, rollback, cosigned)
+    return AuditorServicer(replay, proofs, prover, rollback, cosigned, timestamping=lambda: timestamped.asked)

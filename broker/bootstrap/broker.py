@@ -16,7 +16,7 @@ from broker.bootstrap.auditing import auditor_servicer
 from broker.bootstrap.filelimit import connections_that_fit
 from broker.bootstrap.limits import quota_limits, server_limits
 from broker.bootstrap.log import open_log
-from broker.bootstrap.opened import reporter
+from broker.bootstrap.opened import reporter, tell_partitions
 from broker.bootstrap.recordchecks import record_checks, signature_verifier
 from broker.bootstrap.rollback import rollback_guard
 from broker.bootstrap.scrub import make_scrub
@@ -268,6 +268,7 @@ async def open_broker(
     trust = BrokerTrust.load(config, clock)
     async with contextlib.AsyncExitStack() as stack:
         opened = await open_log(config, trust, clock, stack)
+        tell_partitions(opened.log, trust.directory.latest.partitions)
         if not clock_checked:
             await check_start(clock, opened.log, opened.store)
         signatures = signature_verifier(config, stack)

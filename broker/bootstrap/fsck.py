@@ -88,7 +88,7 @@ async def fsck(
             if mirrored is not None:
                 mirrored.finish()
         if _all_of_a_server(where):
-            reports += not_shown(sources)
+            reports += not_shown(sources, trusted.partitions)
     return reports
 
 

@@ -79,7 +79,8 @@ class History:
     @property
     def bodies(self) -> ReadBodies:
         """How much was read."""
-        return ReadBodies(self._read, self._silent, self._versions[-1].directory.incarnations)
+        newest = self._versions[-1].directory
+        return ReadBodies(self._read, self._silent, newest.incarnations, newest.partitions)
 
     @property
     def records(self) -> int:

@@ -11,7 +11,7 @@ from broker.core.streams import AUDIT, CASES, DNA, NOTICES, every_partition
 from broker.core.tree.origin import checkpoint_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from broker.config.broker import BrokerConfig
     from broker.core.streams import StreamPartition
@@ -57,6 +57,17 @@ def reporter(what: str) -> Callable[[CaseExchangeError], None]:
         write(happened, reason=error.reason, cause=error.message, remedy=error.remedy)
 
     return report
+
+
+def tell_partitions(log: MessageLog, promised: Mapping[str, int]) -> None:
+    """Log an error if the directory says that a stream has another number of partitions than the log.
+
+    Records go on: it is a mistake in the directory. But auditors would find that partitions are missing.
+    """
+    for stream, number in promised.items():
+        if number != log.partitions(stream):
+            cause = f"the log has {log.partitions(stream)} partitions of {stream}, and {number} by the directory"
+            _log.error("auditors will miss partitions that there are not, or the other way round", cause=cause)
 
 
 def partitions(config: BrokerConfig) -> dict[str, int]:

@@ -83,7 +83,7 @@ class TileServer:
             from broker.web.members import MemberGate  # noqa: PLC0415
             from broker.web.server import HttpBounds, HttpServer  # noqa: PLC0415
             from broker.web.tiles import SERVICE, tiles_app  # noqa: PLC0415
-            from broker.web.tls import server_context  # noqa: PLC0415
+            from broker.web.tls import ServerContext  # noqa: PLC0415
         gate = MemberGate(
             peers=self._trust.peers,
             quotas=self._quotas,
@@ -100,13 +100,13 @@ class TileServer:
             given.connections_per_agency,
             self._config.server.connection_age_seconds,
         )
-        context = server_context(tls.certificate, tls.key, tls.authorities)
+        context = ServerContext(tls.certificate, tls.key, tls.authorities)
         server = HttpServer(tiles_app(self._service, gate), given.address, context, bounds, gate.agency_of)
         # Before it starts: a cancel can come while it does, and ``stop`` must find it.
         self._server = server
         await server.start()
         _log.info("serving tiles", address=f"port {server.port}")
-        self._watching = watch_tls(context, tls.certificate, tls.key, self._config.trust.reload_seconds)
+        self._watching = watch_tls(context, self._config.trust.reload_seconds)
 
     async def run(self) -> None:
         """Use renewed certificates until cancelled. Then answers that have begun may finish, for a short time.

@@ -19,7 +19,7 @@ from broker.trust.signing import note_verifier
 from broker.trust.system import SystemClock
 from broker.trust.witnesskeys import Ed25519Cosigner
 from broker.web.server import HttpBounds, HttpServer
-from broker.web.tls import server_context
+from broker.web.tls import ServerContext
 from broker.web.witness import witness_app
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def open_witness(config: WitnessConfig, *, new: bool) -> AsyncIterator[Htt
         LogError, LogUnavailable, LogFull: the file of what it has cosigned cannot be used.
     """
     signer, logs = load_cosigner(config), _logs(config)
-    context = server_context(config.server.certificate, config.server.key)
+    context = ServerContext(config.server.certificate, config.server.key)
     _check_state(config.witness.state, new=new)
     async with contextlib.AsyncExitStack() as stack:
         store = SqliteWitnessStore(config.witness.state)
@@ -67,8 +67,7 @@ async def open_witness(config: WitnessConfig, *, new: bool) -> AsyncIterator[Htt
             _bounds(config.server),
         )
         stack.push_async_callback(server.stop)
-        given = config.server
-        watching = asyncio.create_task(watch_tls(context, given.certificate, given.key, given.reload_seconds))
+        watching = asyncio.create_task(watch_tls(context, config.server.reload_seconds))
         stack.callback(watching.cancel)
         await server.start()
         _log.info("serving", address=f"port {server.port}", count=len(logs))

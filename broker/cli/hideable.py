@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.cli.proofreport import proof_limits
+from broker.cli.proofreport import PROOF_PHRASES, proof_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def first_lines(report: AuditReport) -> Iterator[str]:
 def could_hide(report: AuditReport) -> Iterator[str]:
     """What could still be hidden, as phrases. Of a proof of one record: what it does not say."""
     if report.header.proved_record:
-        yield from proof_limits(report)
+        yield from (PROOF_PHRASES[what] for what in proof_limits(report))
         return
     for hidden in hideable(report):
         yield PHRASES[hidden.what].format(number=hidden.number)

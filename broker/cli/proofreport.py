@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -11,19 +11,28 @@ if TYPE_CHECKING:
     from broker.core.audit.report import AuditReport, ProvedRecord
 
 
+PROOF_PHRASES: Final = {
+    "others": "anything about other records: that there are more, or that none is missing",
+    "truth": "that the record is true, and that its recipients have it",
+    "one_log": "that others were shown the same log: no witnesses have cosigned a tree with this record",
+    "independence": (
+        "that the witnesses are independent: the directory names them. Bring your own policy: --witness-policy"
+    ),
+    "time": "when it was accepted, by anybody's word but the exchange's",
+    "exact_time": "when exactly it was accepted: the independent times below say only that it existed by then",
+}
+
+
 def proof_limits(report: AuditReport) -> Iterator[str]:
-    """What a proof of one record does not say."""
-    yield "anything about other records: that there are more, or that none is missing"
-    yield "that the record is true, and that its recipients have it"
+    """What a proof of one record does not say: keys of ``PROOF_PHRASES``."""
+    yield "others"
+    yield "truth"
     proved, witnesses = report.proved, report.witnesses
     if proved is None or proved.cosigned is None:
-        yield "that others were shown the same log: no witnesses have cosigned a tree with this record"
+        yield "one_log"
     elif witnesses is not None and not witnesses.brought:
-        yield "that the witnesses are independent: the directory names them. Bring your own policy: --witness-policy"
-    if report.times is None or not report.times.records:
-        yield "when it was accepted, by anybody's word but the exchange's"
-    else:
-        yield "when exactly it was accepted: the independent times below say only that it existed by then"
+        yield "independence"
+    yield "time" if report.times is None or not report.times.records else "exact_time"
 
 
 def heading_lines(report: AuditReport) -> Iterator[str]:

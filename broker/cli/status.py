@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broker.client.auditor import NewestCheckpoint
     from broker.config.edge import EdgeConfig
     from broker.core.policy import Directory
+    from broker.ports import AskedAuthorities
     from broker.trust.expiries import Expiry
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -56,11 +57,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def status(profile: Path | None, *, broker_config: Path | None, as_json: bool) -> None:
     """Show whether the broker accepts records, and what ends when.
 
-    It also shows the directory version, dead letters, refusals, the newest checkpoints, and whether witnesses have
-    cosigned them. Dead letters are those of the agency's subscriptions. Below them stand refusals and dead letters of
-    the records that it published. An auditor gets those of every agency. With --json there are also the origins of
-    the checkpoints. The configuration of a witness names them. Last comes when each certificate, authority, list and
-    the directory ends. What is past two thirds of its life is marked DUE: renew it.
+    It also shows the directory version, dead letters, refusals, the newest checkpoints, whether witnesses have cosigned
+    them, and the newest timestamp of each authority that the broker asks. Dead letters are those of the agency's
+    subscriptions. Below them stand refusals and dead letters of the records that it published. An auditor gets those of
+    every agency. With --json there are also the origins of the checkpoints. The configuration of a witness names them.
+    Last comes when each certificate, authority, list and the directory ends. What is past two thirds of its life is
+    marked DUE: renew it.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 
@@ -94,6 +96,7 @@ def status(profile: Path | None, *, broker_config: Path | None, as_json: bool) -
         since = f" since {told['refused_since']}: case-exchange trace --unprocessed" if told["refused"] else ""
         click.echo(f"of what was published: {told['dead_letters']} dead letters, {told['refused']} refused{since}")
         _print_witnesses(facts["witnesses"])
+        _print_timestamps(facts["timestamps"])
         for name, size in facts["checkpoints"].items():
             click.echo(f"  {name:12} {size} records under a signed checkpoint")
         print_expiries(facts["expiries"])
@@ -124,6 +127,7 @@ async def _status(config: EdgeConfig) -> dict[str, Any]:
                 "dead_letters": unprocessed.dead_letters,
             },
             **_checkpoints(await _newest(channel), directory),
+            "timestamps": _timestamps(await Auditor(channel).timestamping()),
             "expiries": expiry_facts(_expiries(config, directory), SystemClock().now_ms()),
         }
 
@@ -192,3 +196,29 @@ def _print_witnesses(witnesses: dict[str, Any] | None) -> None:
     oldest = min((found["at"] for found in cosigned.values() if found is not None), default="never")
     told = f"NOT COSIGNED: {', '.join(missing)}" if missing else f"every partition is cosigned, the oldest at {oldest}"
     click.echo(f"witnesses: {needed}; {told}")
+
+
+def _timestamps(asked: AskedAuthorities) -> dict[str, Any]:
+    now_ms = SystemClock().now_ms()
+    authorities = [
+        {
+            "url": one.url,
+            "newest": None if one.newest_ms is None else _time(one.newest_ms),
+            "age_seconds": None if one.newest_ms is None else max(now_ms - one.newest_ms, 0) // 1000,
+            "trouble": one.trouble,
+            "since": None if one.since_ms is None else _time(one.since_ms),
+        }
+        for one in asked.authorities
+    ]
+    return {"authorities": authorities, "trouble": asked.trouble}
+
+
+def _print_timestamps(timestamps: dict[str, Any]) -> None:
+    if not timestamps["authorities"]:
+        click.echo("timestamps: the broker asks no authority, so only the exchange says when records were accepted")
+        return
+    click.echo(f"timestamps: {timestamps['trouble'] or 'in order'}")
+    for one in timestamps["authorities"]:
+        newest = f"newest at {one['newest']}, {one['age_seconds']} s ago" if one["newest"] else "none since its start"
+        trouble = f"; since {one['since']}: {one['trouble']}" if one["trouble"] else ""
+        click.echo(f"  {one['url']}: {newest}{trouble}")

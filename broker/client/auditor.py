@@ -10,7 +10,8 @@ from broker.client.connection import typed_errors
 from broker.core.bundle import CosignedCheckpoint, SerializedFrame
 from broker.core.errors import BundleInvalid, ProofInvalid
 from broker.core.tree.merkle import leaf_hash, verify_consistency, verify_inclusion
-from broker.wire.times import set_ms
+from broker.ports import AskedAuthorities, AskedAuthority
+from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import (
     auditor_pb2,
     auditor_pb2_grpc,
@@ -146,6 +147,21 @@ class Auditor:
             return NewestCheckpoint(response.checkpoint.note, None)
         cosigned = CosignedCheckpoint(response.cosigned.note, tuple(response.cosigned.path))
         return NewestCheckpoint(response.checkpoint.note, cosigned)
+
+    async def timestamping(self) -> AskedAuthorities:
+        """The timestamp authorities that the broker process asks, and what came of it. It is the broker's word."""
+        with typed_errors():
+            response = await self._stub.GetTimestamping(auditor_pb2.GetTimestampingRequest())
+        authorities = (
+            AskedAuthority(
+                one.url,
+                to_ms(one.newest) if one.HasField("newest") else None,
+                one.trouble,
+                to_ms(one.since) if one.HasField("since") else None,
+            )
+            for one in response.authorities
+        )
+        return AskedAuthorities(tuple(authorities), response.trouble)
 
     async def prove_inclusion(self, position: Position) -> InclusionEvidence:
         """Get the proof that the entry at a position is in the newest checkpoint's tree.

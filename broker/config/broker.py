@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from broker.config.kafka import KafkaConfig
 from broker.config.loader import LoggingConfig, Section, setting
+from broker.core.streams import MAX_PARTITIONS
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
@@ -81,10 +82,12 @@ class LogConfig(Section, frozen=True, kw_only=True):
         setting("the log and its checkpoints, with Kafka only copies; made if it does not exist"),
     ]
     cases_partitions: Annotated[
-        int, setting("partitions of the stream cases; fixed when an embedded log is made", least=1, most=256)
+        int, setting("partitions of the stream cases; fixed when an embedded log is made", least=1, most=MAX_PARTITIONS)
     ] = 4
-    dna_partitions: Annotated[int, setting("partitions of the stream dna, likewise", least=1, most=256)] = 4
-    notices_partitions: Annotated[int, setting("partitions of the stream notices, likewise", least=1, most=256)] = 1
+    dna_partitions: Annotated[int, setting("partitions of the stream dna, likewise", least=1, most=MAX_PARTITIONS)] = 4
+    notices_partitions: Annotated[
+        int, setting("partitions of the stream notices, likewise", least=1, most=MAX_PARTITIONS)
+    ] = 1
     tail_bytes: Annotated[int, setting("newest records kept in memory", least=1 << 20)] = 32 << 20
     disk_reserve_bytes: Annotated[
         int,
@@ -168,7 +171,7 @@ class TimestampsConfig(Section, frozen=True, kw_only=True):
     authorities: Annotated[
         Path, setting("TLS authorities, for addresses with https; none: those of `tls.authorities`")
     ] = Path()
-    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=604_800)] = 3600.0
+    interval_seconds: Annotated[float, setting("time between two rounds", least=0.05, most=86_400)] = 3600.0
     timeout_seconds: Annotated[float, setting("how long one answer may take", least=0.1, most=300)] = 10.0
 
 

@@ -56,6 +56,10 @@ class Certificate(Protocol):
     def retired_at_ms(self) -> int | None:
         """When its agency retired it (epoch milliseconds, UTC). None: it is in use."""
 
+    @property
+    def ended_at_ms(self) -> int | None:
+        """The first time at which it is past its end, or retired (epoch milliseconds, UTC). None: it never was good."""
+
     def check_valid(self, at_ms: int) -> None:
         """Raise unless it was valid and unrevoked at this time."""
 

@@ -91,16 +91,30 @@ def by_any(versions: Iterable[DirectoryVersion], check: Callable[[DirectoryVersi
     raise refusal or DirectoryVersionMissing("there is no directory version to judge the record by")
 
 
-def revoked_at_ms(versions: Sequence[DirectoryVersion], envelope: Envelope, at_ms: int) -> int | None:
-    """When the certificate that signed a record was revoked. None: no list says so, or the certificate is not known.
+class SignerEnd(NamedTuple):
+    """When the certificate that signed a record was revoked, and when it ended or was retired (epoch milliseconds).
+
+    None: not after the time of the record, or nobody says so.
+    """
+
+    revoked_at_ms: int | None = None
+    ended_at_ms: int | None = None
+
+
+def signer_end(versions: Sequence[DirectoryVersion], envelope: Envelope, accepted_at_ms: int, of_ms: int) -> SignerEnd:
+    """What became of the certificate that signed a record, after the time at which it was judged.
 
     Args:
-        versions: in the order in which they came into force.
+        versions: in the order in which they came into force. The newest one says of a certificate whether it is
+            retired by now. If it does not list it, those that were in force at the acceptance do.
         envelope: the record.
-        at_ms: when it was accepted. This and the result are milliseconds since the Unix epoch, UTC.
+        accepted_at_ms: when it was accepted.
+        of_ms: the time at which it was judged. Like the other, milliseconds since the Unix epoch, UTC.
     """
-    for version in versions_at(versions, at_ms):
+    for version in (*versions[-1:], *versions_at(versions, accepted_at_ms)):
         for signature in envelope.signatures:
             with contextlib.suppress(CaseExchangeError):
-                return version.certificates.signer(signature.certificate_sha256).revoked_at_ms
-    return None
+                signer = version.certificates.signer(signature.certificate_sha256)
+                ends = (signer.revoked_at_ms, signer.ended_at_ms)
+                return SignerEnd(*(None if end is None or end <= of_ms else end for end in ends))
+    return SignerEnd()

@@ -86,6 +86,7 @@ class Directory:
     text of a policy file (core/tree/witnesspolicy.py). Empty: no witness is asked. ``timestamp_authorities`` has for
     each authority its certificates (DER): the signer of its timestamps first, the root last. ``incarnations`` declares
     which logs took the place of others. ``ended_log_keys`` says how far each log key counts that is not used any more.
+    ``partitions`` says how many partitions a stream has. Of a stream that it does not name, nobody says it.
     """
 
     version: int
@@ -103,6 +104,7 @@ class Directory:
     timestamp_authorities: tuple[tuple[bytes, ...], ...] = ()
     incarnations: tuple[Incarnation, ...] = ()
     ended_log_keys: tuple[EndedLogKey, ...] = ()
+    partitions: Mapping[str, int] = field(default_factory=dict)
 
     def agency(self, agency: str) -> Agency:
         """The agency of this id.

@@ -42,6 +42,8 @@ DNA: Final = "dna"
 NOTICES: Final = "notices"
 AUDIT: Final = "audit"
 STREAMS: Final = (CASES, DNA, NOTICES, AUDIT)
+MAX_PARTITIONS: Final = 256
+"""The most partitions that a stream can have."""
 
 AUDIT_EVENTS: Final = "AuditEvents"
 """The kind of the broker's records on the audit stream: what it did and what it refused."""

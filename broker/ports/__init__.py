@@ -33,6 +33,8 @@ from broker.ports.subscriptions import (
 from broker.ports.tiles import TileSource
 from broker.ports.time import Clock, Entropy, WatchedClock
 from broker.ports.timestamps import (
+    AskedAuthorities,
+    AskedAuthority,
     KeptTimestamp,
     TimestampCaller,
     TimestampedCheckpoints,
@@ -61,6 +63,8 @@ from broker.ports.trust import (
 from broker.ports.witnesses import CosignedCheckpoints, CosignedStore, WitnessCaller, WitnessedNote, WitnessStore
 
 __all__ = [
+    "AskedAuthorities",
+    "AskedAuthority",
     "Assigned",
     "AssignmentChange",
     "AuditTrail",

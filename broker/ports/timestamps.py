@@ -34,6 +34,29 @@ class TimestampCaller(Protocol):
         """Close its connection. Idempotent."""
 
 
+class AskedAuthority(NamedTuple):
+    """A timestamp authority that a broker asks, and what came of it since the process started.
+
+    Attributes:
+        url: its address.
+        newest_ms: the time in its newest timestamp that counts (epoch milliseconds). None: there is none.
+        trouble: what was wrong with its last answer. Empty: nothing.
+        since_ms: since when (epoch milliseconds). None: nothing is wrong.
+    """
+
+    url: str
+    newest_ms: int | None = None
+    trouble: str = ""
+    since_ms: int | None = None
+
+
+class AskedAuthorities(NamedTuple):
+    """All of them, in the order in which they are asked, and why the last round has not stamped everything."""
+
+    authorities: tuple[AskedAuthority, ...]
+    trouble: str = ""
+
+
 class TimestampRequest(Protocol):
     """A request that was made: what goes to the authority (DER)."""
 

@@ -166,6 +166,10 @@ class SignerCertificate(Protocol):
     def retired_at_ms(self) -> int | None:
         """When its agency retired it: milliseconds since the Unix epoch, UTC. None: it is in use."""
 
+    @property
+    def ended_at_ms(self) -> int | None:
+        """The first time at which it is past its end, or retired (epoch milliseconds, UTC). None: it never was good."""
+
     def check_valid(self, at_ms: int) -> None:
         """Check that the signing authority issued it, and that it is valid and not revoked at this time.
 

@@ -11,13 +11,13 @@ from broker.server.calls import Context, caller
 from broker.services.recordproving import ProofRequest
 from broker.services.replay import ReplayRequest
 from broker.wire.receipts import position_from
-from broker.wire.times import to_ms
+from broker.wire.times import set_ms, to_ms
 from caseexchange.broker.v1 import auditor_pb2, auditor_pb2_grpc, checkpoint_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from broker.ports import CosignedCheckpoints
+    from broker.ports import AskedAuthorities, CosignedCheckpoints
     from broker.services.proofs import ConsistencyProof, ProofService
     from broker.services.recordproving import RecordProver
     from broker.services.replay import ReplayService
@@ -34,12 +34,15 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
         prover: RecordProver,
         rollback: RollbackGuard,
         cosigned: CosignedCheckpoints,
+        *,
+        timestamping: Callable[[], AskedAuthorities],
     ) -> None:
         self._replay = replay
         self._proofs = proofs
         self._prover = prover
         self._rollback = rollback
         self._cosigned = cosigned
+        self._timestamping = timestamping
 
     async def Replay(  # noqa: N802 - the generated stub's name
         self,
@@ -121,6 +124,21 @@ class AuditorServicer(auditor_pb2_grpc.AuditorServiceServicer):
     ) -> auditor_pb2.FindMissingResponse:
         """Name the records that the log does not have."""
         return auditor_pb2.FindMissingResponse(record_ids=await self._proofs.missing(request.record_ids))
+
+    async def GetTimestamping(  # noqa: N802 - the generated stub's name
+        self,
+        request: auditor_pb2.GetTimestampingRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> auditor_pb2.GetTimestampingResponse:
+        """Say which timestamp authorities are asked, and what came of it."""
+        now = self._timestamping()
+        response = auditor_pb2.GetTimestampingResponse(trouble=now.trouble)
+        for one in now.authorities:
+            message = response.authorities.add(url=one.url, trouble=one.trouble)
+            for field, ms in ((message.newest, one.newest_ms), (message.since, one.since_ms)):
+                if ms is not None:
+                    set_ms(field, ms)
+        return response
 
     async def _inclusion(self, target: checkpoint_pb2.ProofTarget) -> auditor_pb2.GetProofResponse:
         position = position_from(target.position)

@@ -41,14 +41,15 @@ class LogReport(NamedTuple):
     shown: bool = True
 
 
-def not_shown(names: Iterable[str]) -> list[LogReport]:
+def not_shown(names: Iterable[str], partitions: Mapping[str, int]) -> list[LogReport]:
     """The logs that every exchange has, and a server with these logs does not show.
 
-    Each stream has the partitions from 0 on without a gap. How many they are is signed nowhere, so that the last ones
-    are left out is not seen.
+    Each stream has the partitions from 0 on without a gap.
 
     Args:
         names: the paths of the logs that the server shows.
+        partitions: how many partitions a stream has, as the directory says. If it does not say it of a stream, it is
+            not seen that the last ones are left out.
 
     Raises:
         CheckpointInvalid: no log has such a name.
@@ -57,14 +58,20 @@ def not_shown(names: Iterable[str]) -> list[LogReport]:
     for name in names:
         partition, _ = parse_log_path(name)
         shown.setdefault(partition.stream, set()).add(partition.partition)
-    missing = [str(StreamPartition(stream, number)) for stream, numbers in shown.items() for number in _gaps(numbers)]
+    missing = [
+        str(StreamPartition(stream, number))
+        for stream, numbers in shown.items()
+        for number in _gaps(numbers, partitions.get(stream, 1))
+    ]
     return [LogReport(name, 0, "", 0, entries=False, fault=None, shown=False) for name in missing]
 
 
-def _gaps(numbers: set[int]) -> list[int]:
-    # A server may name any number. So no more are listed than there are logs.
-    most = max(numbers, default=0)
-    return list(itertools.islice((number for number in range(most + 1) if number not in numbers), len(numbers) + 1))
+def _gaps(numbers: set[int], promised: int) -> list[int]:
+    # A server may name any number. So no more are listed than there are logs, here or by the directory.
+    most = max(*numbers, promised - 1) if numbers else promised - 1
+    return list(
+        itertools.islice((number for number in range(most + 1) if number not in numbers), len(numbers) + promised)
+    )
 
 
 async def check_log(

@@ -19,7 +19,7 @@ from broker.core.errors import CaseExchangeError, TimestampInvalid, TimestampsUn
 from broker.core.incarnations import Incarnations
 from broker.core.tree.checkpoint import Checkpoint, parse_note
 from broker.core.tree.origin import checkpoint_origin, incarnation_of, trust_domain_of
-from broker.ports import KeptTimestamp
+from broker.ports import AskedAuthorities, AskedAuthority, KeptTimestamp
 from broker.services.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ class Timestamping:
         self._clock = clock
         self._settings = settings
         self._rounds = Rounds(settings.interval_seconds, report)
+        self._asked = {name: AskedAuthority(name) for name in callers}
+
+    @property
+    def asked(self) -> AskedAuthorities:
+        """The authorities, and what came of it."""
+        return AskedAuthorities(tuple(self._asked.values()), self._rounds.troubles.get("", ""))
 
     async def timestamped(
         self, partition: StreamPartition, first: int, end: int, size: int
@@ -140,16 +146,22 @@ class Timestamping:
         """
         for name, caller in self._callers.items():
             try:
-                response = await self._ask_one(requests, caller, text)
+                response, stamp = await self._ask_one(requests, caller, text)
             except (TimestampsUnavailable, TimestampInvalid) as error:
+                since_ms = self._asked[name].since_ms
+                since_ms = self._clock.now_ms() if since_ms is None else since_ms
+                self._asked[name] = self._asked[name]._replace(trouble=error.message, since_ms=since_ms)
                 self._rounds.tell(name, error)
             else:
+                self._asked[name] = AskedAuthority(name, stamp.at_ms)
                 self._rounds.tell(name, None)
                 return response
         message = "no timestamp authority has stamped the newest checkpoints"
         raise TimestampsUnavailable(message)
 
-    async def _ask_one(self, requests: TimestampRequests[Any], caller: TimestampCaller, text: bytes) -> bytes:
+    async def _ask_one(
+        self, requests: TimestampRequests[Any], caller: TimestampCaller, text: bytes
+    ) -> tuple[bytes, Stamp]:
         request = requests.request(text)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
@@ -162,4 +174,4 @@ class Timestamping:
         if abs(stamp.at_ms - self._clock.now_ms()) > CLOCKS_MS:
             message = f"the authority's clock is more than {CLOCKS_MS // 1000} s away from that of the broker"
             raise TimestampInvalid(message)
-        return response
+        return response, stamp

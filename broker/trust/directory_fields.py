@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from broker.core.errors import DirectoryInvalid
+from broker.core.streams import MAX_PARTITIONS, STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +57,16 @@ def read_text(value: Any, allowed: Callable[[str], object], where: str) -> str:
     if not isinstance(value, str) or not allowed(value):
         refuse(f"{where} is not well formed")
     return value
+
+
+def read_partitions(value: Any, where: str) -> dict[str, int]:
+    """How many partitions streams have: an object of numbers from 1 to ``MAX_PARTITIONS``."""
+    partitions = read_object(value, where)
+    if not partitions.keys() <= set(STREAMS):
+        refuse(f"{where} names a stream that does not exist")
+    if not all(type(number) is int and 0 < number <= MAX_PARTITIONS for number in partitions.values()):
+        refuse(f"{where} has something else than a number from 1 to {MAX_PARTITIONS}")
+    return partitions
 
 
 def read_version(value: Any) -> int:

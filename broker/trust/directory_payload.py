@@ -23,6 +23,7 @@ from broker.trust.directory_fields import (
     read_keys,
     read_names,
     read_object,
+    read_partitions,
     read_text,
     read_texts,
     read_time,
@@ -60,7 +61,9 @@ _PLAIN: Final = "plain"
 _MAY_CORRECT: Final = "may_correct"
 _WITNESS_POLICY: Final = "witness_policy"
 _TIMESTAMPS: Final = "timestamp_authorities"
+_PARTITIONS: Final = "partitions"
 _DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {
+    _PARTITIONS,
     _MAY_CORRECT,
     _WITNESS_POLICY,
     _TIMESTAMPS,
@@ -107,6 +110,7 @@ def parse_payload(payload: bytes, document: bytes, *, draft: bool = False) -> Di
             timestamp_authorities=_timestamp_authorities(fields.get(_TIMESTAMPS, [])),
             ended_log_keys=read_ended_log_keys(fields.get(ENDED_LOG_KEYS, []), fields["log_keys"]),
             incarnations=read_incarnations(fields.get(INCARNATIONS, []), trust_domain),
+            partitions=read_partitions(fields.get(_PARTITIONS, {}), _PARTITIONS),
         )
     _check(directory)
     check_declared_by_then(directory)
@@ -132,6 +136,7 @@ def directory_payload(directory: Directory) -> bytes:
             {ENDED_LOG_KEYS: [*map(ended_log_key_fields, directory.ended_log_keys)]} if directory.ended_log_keys else {}
         ),
         **({INCARNATIONS: [*map(incarnation_fields, directory.incarnations)]} if directory.incarnations else {}),
+        **({_PARTITIONS: {**directory.partitions}} if directory.partitions else {}),
         "agencies": {agency.id: _agency_fields(agency) for agency in directory.agencies.values()},
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"

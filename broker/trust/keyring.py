@@ -104,6 +104,14 @@ class ListedCertificate:
         listed = None if self.authority is None else self._revocations.listing(self.authority)
         return None if listed is None else listed.revoked.get(self._serial)
 
+    @property
+    def ended_at_ms(self) -> int | None:
+        """The first time at which it is past its end, or retired (epoch milliseconds, UTC). None: it never was good."""
+        if self._validity is None:
+            return None
+        past_ms = self._validity.last_ms + 1
+        return past_ms if self.retired_at_ms is None else min(past_ms, self.retired_at_ms)
+
     def check_trusted(self, of_ms: int, now_ms: int) -> None:
         """Check that its word of now about a time in the past counts.
 

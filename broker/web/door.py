@@ -23,7 +23,7 @@ class Door:
 
     Args:
         listening: the socket. The caller closes it.
-        context: for TLS, or None.
+        context: gives that for the next TLS connection. None: no TLS.
         protocol: makes what serves one connection.
         waiting: how many handshakes may be under way. Beyond, connections wait in the system's queue.
         seconds: how long a handshake may take.
@@ -32,7 +32,7 @@ class Door:
     def __init__(
         self,
         listening: socket.socket,
-        context: ssl.SSLContext | None,
+        context: Callable[[], ssl.SSLContext] | None,
         protocol: Callable[[], asyncio.Protocol],
         waiting: int,
         seconds: float,
@@ -76,12 +76,12 @@ class Door:
                 self._run(asyncio.create_task(self._greet(connection)))
 
     async def _greet(self, connection: socket.socket) -> None:
-        seconds = None if self._context is None else self._seconds
+        context, seconds = (None, None) if self._context is None else (self._context(), self._seconds)
         try:
             # A handshake that fails is the client's business.
             with contextlib.suppress(OSError):
                 await asyncio.get_running_loop().connect_accepted_socket(
-                    self._protocol, connection, ssl=self._context, ssl_handshake_timeout=seconds
+                    self._protocol, connection, ssl=context, ssl_handshake_timeout=seconds
                 )
         finally:
             self._room.release()

@@ -23,11 +23,12 @@ from broker.core.errors import ConfigInvalid, Internal
 from broker.web.door import Door
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
+
+    from broker.web.tls import ServerContext
 
 _HEADER_BYTES: Final = 16 << 10
 _QUEUE: Final = 128
@@ -66,7 +67,7 @@ class HttpServer:
         self,
         app: ASGIApp,
         address: str,
-        context: ssl.SSLContext | None,
+        context: ServerContext | None,
         bounds: HttpBounds,
         owner: Callable[[bytes | None], str] | None = None,
     ) -> None:
@@ -75,7 +76,7 @@ class HttpServer:
         Args:
             app: the ASGI application.
             address: host and port; port 0 lets the system choose.
-            context: of ``server_context``. None: no TLS, for tests and behind a proxy on the same machine.
+            context: for TLS. None: no TLS, for tests and behind a proxy on the same machine.
             bounds: what clients may use.
             owner: whose connection it is, by the client's certificate (DER). None: nobody asks.
 
@@ -99,9 +100,10 @@ class HttpServer:
             h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_keep_alive=int(bounds.idle_seconds),
             timeout_graceful_shutdown=int(bounds.drain_seconds),
-            ssl_context_factory=None if context is None else lambda *_: context,
+            # It only says that there is TLS. The door asks for that of each connection.
+            ssl_context_factory=None if context is None else lambda *_: context.current(),
         )
-        self._server = _Server(config, bounds)
+        self._server = _Server(config, bounds, context)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -152,10 +154,11 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """Leaves signals to the program, and says when it answers."""
 
-    def __init__(self, config: uvicorn.Config, bounds: HttpBounds) -> None:
+    def __init__(self, config: uvicorn.Config, bounds: HttpBounds, context: ServerContext | None) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
         self._bounds = bounds
+        self._context = context
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -166,7 +169,8 @@ class _Server(uvicorn.Server):
         config, bounds = self.config, self._bounds
         made: Any = config.http_protocol_class
         protocol = partial(made, config=config, server_state=self.server_state, app_state=self.lifespan.state)
-        doors = [Door(one, config.ssl, protocol, bounds.connections, bounds.request_seconds) for one in sockets or []]
+        tls = None if self._context is None else self._context.current
+        doors = [Door(one, tls, protocol, bounds.connections, bounds.request_seconds) for one in sockets or []]
         self.servers = doors  # type: ignore[assignment] # uvicorn only closes them
         for door in doors:
             door.open()

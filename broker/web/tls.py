@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def server_context(certificate: Path, key: Path, client_authorities: Path | None = None) -> ssl.SSLContext:
-    """The TLS side of a server. The files can be loaded again into it (``load_cert_chain``) when they are renewed.
+class ServerContext:
+    """The TLS side of a server, of files that may be replaced while the process runs.
 
     Args:
         certificate: PEM, with its chain.
@@ -23,6 +23,39 @@ def server_context(certificate: Path, key: Path, client_authorities: Path | None
     Raises:
         CertificateInvalid: a file cannot be used.
     """
+
+    def __init__(self, certificate: Path, key: Path, client_authorities: Path | None = None) -> None:
+        self.certificate, self.key, self._authorities = certificate, key, client_authorities
+        self._seen = self._state()
+        self._current = _server_context(certificate, key, client_authorities)
+
+    def current(self) -> ssl.SSLContext:
+        """For the next connection."""
+        return self._current
+
+    def refresh(self) -> None:
+        """Use the files as they are now for the connections that come. Those that are open stay.
+
+        They get a context of their own, because OpenSSL takes no authority out of one that is in use.
+
+        Raises:
+            CertificateInvalid: a file cannot be used, or they do not belong together. The former ones stay in use.
+        """
+        state = self._state()
+        if state != self._seen:
+            self._current = _server_context(self.certificate, self.key, self._authorities)
+            self._seen = state
+
+    def _state(self) -> list[FileState]:
+        paths = (self.certificate, self.key, self._authorities)
+        try:
+            return [FileState.of(path) for path in paths if path is not None]
+        except OSError as error:
+            message = f"a TLS file cannot be read: {error.strerror}"
+            raise CertificateInvalid(message) from error
+
+
+def _server_context(certificate: Path, key: Path, client_authorities: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
@@ -76,10 +109,10 @@ class ClientContext:
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    """Use these files for the connections that come. Those that are open stay.
+    """Show this certificate to peers.
 
     Raises:
-        CertificateInvalid: a file cannot be used, or the two do not belong together. The former ones stay in use.
+        CertificateInvalid: a file cannot be used, or the two do not belong together.
     """
     try:
         context.load_cert_chain(certificate, key)

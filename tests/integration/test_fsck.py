@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from starlette.responses import PlainTextResponse, Response
+from structlog.testing import capture_logs
 
 from broker.web.server import HttpBounds, HttpServer
-from broker.web.tls import server_context
+from broker.web.tls import ServerContext
 from deploy.kafka.ports import free_ports
-from tests.support.exchange import broker_tables
+from tests.support.exchange import broker_tables, running_exchange
 from tests.support.pki import SamplePki
 from tests.support.process import write_toml
 from tests.support.rows import damage, flip, set_to
@@ -220,7 +222,7 @@ async def test_a_revoked_member_cannot_check(pki: SamplePki, tmp_path: Path) -> 
 @contextlib.asynccontextmanager
 async def lying_server(pki: SamplePki, app: ASGIApp) -> AsyncIterator[str]:
     """The address of a server with the exchange's certificate that answers as it likes."""
-    context = server_context(*pki.tls_paths("exchange"), pki.folder.trust / "tls-ca.pem")
+    context = ServerContext(*pki.tls_paths("exchange"), pki.folder.trust / "tls-ca.pem")
     server = HttpServer(app, "localhost:0", context, HttpBounds())
     await server.start()
     try:
@@ -272,6 +274,36 @@ async def test_logs_that_the_server_does_not_show_are_named(
     named = [line.partition(":")[0] for line in result.output.splitlines() if "NOT SHOWN" in line]
     assert named == missing
     assert "nothing is wrong" not in result.output
+
+
+async def test_the_last_logs_of_a_stream_are_missed_if_the_directory_says_how_many_it_has(
+    mirror: Path, pki: SamplePki, tmp_path: Path
+) -> None:
+    directory = replace(pki.directory, version=pki.directory.version + 1, partitions={"dna": 4, "cases": 4})
+    document = tmp_path / "directory.json"
+    document.write_bytes(pki.sign(directory))
+
+    async def shown(shows: Callable[[str], bool]) -> tuple[int, list[str]]:
+        async with lying_server(pki, of_a_copy(mirror / "copy", shows)) as url:
+            given = ("--profile", profile(pki, tmp_path, MEMBER), "--directory", document)
+            result = await asyncio.to_thread(check, pki, "--from", url, *given)
+        named = [line.partition(":")[0] for line in result.output.splitlines() if "NOT SHOWN" in line]
+        return result.exit_code, named
+
+    assert await shown(lambda _: True) == (0, [])
+    assert await shown(lambda name: not name.startswith(("dna/2/", "dna/3/"))) == (2, ["dna/2", "dna/3"])
+    assert await shown(lambda name: not name.startswith("cases/")) == (2, [f"cases/{number}" for number in range(4)])
+
+
+async def test_a_broker_says_that_its_directory_has_another_number_of_partitions_and_goes_on(tmp_path: Path) -> None:
+    pki = SamplePki.build(tmp_path / "pki")
+    directory = replace(pki.directory, version=pki.directory.version + 1, partitions={"dna": 4, "cases": 5})
+    pki.folder.directory.write_bytes(pki.sign(directory))
+    with capture_logs() as logs:
+        async with running_exchange(pki, tmp_path / "log") as exchange:
+            await (await exchange.publisher()).publish(exchange.maker().make())
+    (said,) = [line["cause"] for line in logs if "auditors will miss partitions" in line["event"]]
+    assert said == "the log has 4 partitions of cases, and 5 by the directory"
 
 
 async def test_a_server_that_refuses_an_auditor_the_entries_is_wrong(

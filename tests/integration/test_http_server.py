@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
 import threading
@@ -22,8 +23,9 @@ from broker.core.webaddress import WebAddress
 from broker.trust.certificates import der
 from broker.web.client import HttpClient, HttpFailed
 from broker.web.server import PEER_CERTIFICATE, HttpBounds, HttpServer
-from broker.web.tls import client_context, load_certificate, server_context
-from certs.profiles import TLS_SERVER
+from broker.web.tls import ServerContext, client_context
+from certs.authority import Authority
+from certs.profiles import TLS_CLIENT, TLS_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +59,7 @@ APP = Starlette(routes=[Route(f"/w/{answer.__name__}", answer, methods=["POST"])
 
 @contextlib.asynccontextmanager
 async def serving(
-    context: ssl.SSLContext | None, bounds: HttpBounds = BOUNDS, send_buffer: int = 0
+    context: ServerContext | None, bounds: HttpBounds = BOUNDS, send_buffer: int = 0
 ) -> AsyncIterator[WebAddress]:
     server = HttpServer(APP, "127.0.0.1:0", context, bounds)
     if send_buffer:
@@ -79,7 +81,7 @@ def trusting(pki: SamplePki) -> ssl.SSLContext:
 
 
 async def test_one_connection_serves_many_requests(pki: SamplePki) -> None:
-    async with serving(server_context(*own(pki))) as address:
+    async with serving(ServerContext(*own(pki))) as address:
         client = HttpClient(address, trusting(pki))
         for number in range(5):
             answer = await client.post("/echo", b"request %d" % number, LARGEST)
@@ -90,14 +92,14 @@ async def test_one_connection_serves_many_requests(pki: SamplePki) -> None:
 
 async def test_a_client_without_a_certificate_is_refused_where_one_is_demanded(pki: SamplePki) -> None:
     authorities = pki.folder.trust / "tls-ca.pem"
-    async with serving(server_context(*own(pki), authorities)) as address:
+    async with serving(ServerContext(*own(pki), authorities)) as address:
         with pytest.raises(HttpFailed):
             await HttpClient(address, trusting(pki)).post("/peer", b"", LARGEST)
 
 
 async def test_the_application_learns_the_clients_certificate(pki: SamplePki) -> None:
     authorities = pki.folder.trust / "tls-ca.pem"
-    async with serving(server_context(*own(pki), authorities)) as address:
+    async with serving(ServerContext(*own(pki), authorities)) as address:
         context = trusting(pki)
         context.load_cert_chain(*pki.tls_paths("shanxi-police"))
         client = HttpClient(address, context)
@@ -109,7 +111,7 @@ async def test_the_application_learns_the_clients_certificate(pki: SamplePki) ->
 async def test_a_server_of_an_unknown_authority_is_not_asked(pki: SamplePki, tmp_path: Path) -> None:
     signing = tmp_path / "other-ca.pem"
     signing.write_bytes(pki.authority("signing").certificate.public_bytes(Encoding.PEM))
-    async with serving(server_context(*own(pki))) as address:
+    async with serving(ServerContext(*own(pki))) as address:
         with pytest.raises(HttpFailed, match="SSL"):
             await HttpClient(address, client_context(signing)).post("/echo", b"", LARGEST)
 
@@ -117,26 +119,79 @@ async def test_a_server_of_an_unknown_authority_is_not_asked(pki: SamplePki, tmp
 async def test_tls_before_1_3_is_refused(pki: SamplePki) -> None:
     old = trusting(pki)
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
-    async with serving(server_context(*own(pki))) as address:
+    async with serving(ServerContext(*own(pki))) as address:
         with pytest.raises(HttpFailed):
             await HttpClient(address, old).post("/echo", b"", LARGEST)
 
 
 async def test_a_renewed_certificate_serves_the_next_connection(pki: SamplePki, tmp_path: Path) -> None:
-    context = server_context(*own(pki))
+    certificate, key = (tmp_path / path.name for path in own(pki))
+    for path in own(pki):
+        shutil.copy(path, tmp_path)
+    context = ServerContext(certificate, key)
     async with serving(context) as address:
         client = HttpClient(address, trusting(pki))
         assert (await client.post("/echo", b"before", LARGEST)).body == b"before"
-        with pytest.raises(CertificateInvalid):
-            load_certificate(context, own(pki)[0], pki.tls_paths("shanxi-police")[1])
-        assert (await client.post("/echo", b"still", LARGEST)).body == b"still"
         credential = pki.credential(TLS_SERVER, agency="exchange", system="broker")
-        load_certificate(context, *credential.write(tmp_path, "renewed"))
+        new_certificate, new_key = credential.write(tmp_path, "renewed")
+        # One after the other. Until they match, the former ones stay in use.
+        new_key.replace(key)
+        with pytest.raises(CertificateInvalid):
+            context.refresh()
+        assert (await client.post("/echo", b"still", LARGEST)).body == b"still"
+        new_certificate.replace(certificate)
+        context.refresh()
         reader, writer = await asyncio.open_connection("localhost", address.port, ssl=trusting(pki))
         assert writer.get_extra_info("ssl_object").getpeercert(binary_form=True) == credential.der
         writer.close()
         del reader
         await client.close()
+
+
+async def test_a_client_of_a_removed_authority_comes_in_no_more_and_one_of_an_added_authority_does(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    other, authorities = Authority.create("another authority", pki.now), tmp_path / "authorities.pem"
+    files = {
+        "ours": pki.tls_paths("shanxi-police"),
+        "other": pki.credential(TLS_CLIENT, authority=other).write(tmp_path, "other"),
+    }
+    certificates = {"ours": pki.authority("tls").certificate, "other": other.certificate}
+
+    def trust(*names: str) -> None:
+        pems = (certificates[name].public_bytes(Encoding.PEM) for name in names)
+        authorities.write_bytes(b"".join(pems))
+
+    async def comes_in(name: str) -> bool:
+        asking = trusting(pki)
+        asking.load_cert_chain(*files[name])
+        client = HttpClient(address, asking)
+        try:
+            return (await client.post("/peer", b"", 10_000)).status == 200
+        except HttpFailed:
+            return False
+        finally:
+            await client.close()
+
+    trust("ours", "other")
+    context = ServerContext(*own(pki), authorities)
+    async with serving(context) as address, asyncio.timeout(20):
+        assert await comes_in("ours")
+        assert await comes_in("other")
+        trust("ours")
+        context.refresh()
+        assert await comes_in("ours")
+        assert not await comes_in("other")
+        # A file that cannot be used changes nothing.
+        authorities.write_bytes(b"no certificate")
+        with pytest.raises(CertificateInvalid):
+            context.refresh()
+        assert await comes_in("ours")
+        assert not await comes_in("other")
+        trust("other")
+        context.refresh()
+        assert await comes_in("other")
+        assert not await comes_in("ours")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +302,7 @@ async def test_connections_beyond_the_bound_are_closed_and_the_others_are_answer
 
 
 async def test_handshakes_that_do_not_end_are_bounded_in_number_and_time(pki: SamplePki) -> None:
-    async with serving(server_context(*own(pki))) as address, asyncio.timeout(20):
+    async with serving(ServerContext(*own(pki))) as address, asyncio.timeout(20):
         silent = [await asyncio.open_connection("127.0.0.1", address.port) for _ in range(3 * BOUNDS.connections)]
         begun = asyncio.get_running_loop().time()
         client = HttpClient(address, trusting(pki))
@@ -275,7 +330,7 @@ async def test_a_connection_ends_at_its_age_and_the_next_one_is_answered() -> No
 
 async def test_a_client_with_a_certificate_gets_no_session_to_resume(pki: SamplePki) -> None:
     authorities = pki.folder.trust / "tls-ca.pem"
-    async with serving(server_context(*own(pki), authorities)) as address:
+    async with serving(ServerContext(*own(pki), authorities)) as address:
         context = trusting(pki)
         context.load_cert_chain(*pki.tls_paths("shanxi-police"))
         client = HttpClient(address, context)

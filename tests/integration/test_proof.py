@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import replace
+from html import unescape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 from broker.cli.export import export
 from broker.cli.proof import proof
+from broker.cli.report.words import Words
 from broker.cli.verify import verify
 from broker.client.records import SectionDraft
 from broker.core.bundle import BundleHeader, DirectoryDocument, PartitionLeaves, PartitionRecords, PartitionStart
@@ -165,6 +168,21 @@ def test_verify_prints_what_a_proof_proves_and_claims_nothing_of_other_records(p
     assert "  1 of its sections are withheld from this copy" in lines
     assert lines[-1].startswith("proved: the record is unchanged, signed by its publisher")
     assert "nothing is wrong" not in done.stdout
+
+
+def test_the_report_on_a_proof_says_which_record_is_proved_and_what_that_does_not_say(
+    proofs: Proofs, tmp_path: Path
+) -> None:
+    bundle, out = proofs.bundle(NGO), tmp_path / "proof.html"
+    report = ["--report", str(out), "--lang", "en"]
+    done = CliRunner().invoke(verify, [str(bundle.path), "--root", str(bundle.root), *report])
+    assert done.exit_code == 0, done.output
+    text = unescape(re.sub(r"<[^>]*>", "", out.read_text("utf-8")))
+    texts = Words("en").texts
+    for said in (texts["proved"], texts["proof"], record_id(proofs.envelope), texts["unsaid_others"]):
+        assert said in text
+    assert texts["could_hide"] not in text
+    assert texts["sound_part"] not in text
 
 
 def test_no_frame_of_a_proof_can_be_changed_dropped_repeated_moved_or_taken_from_another(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import ssl
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from broker.trust.certificates import load_certificates
 from broker.trust.directory import open_directory
 from broker.trust.renewal import pending
 from broker.trust.system import SystemClock
+from broker.web.tls import ServerContext
 from broker.wire.tls import TlsFiles
 from certs import profiles
 from certs.operations import LIST_LIFETIME
@@ -389,7 +389,7 @@ def soon(logs: list[Any]) -> list[Any]:
 async def test_an_https_server_takes_up_what_is_laid_there(pki: SamplePki, tmp_path: Path) -> None:
     certificate, key = pki.credential(profiles.TLS_SERVER, agency=LAB, system="witness").write(tmp_path, "tls")
     new = pki.credential(profiles.TLS_SERVER, agency=LAB, system="witness")
-    watching = asyncio.create_task(watch_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key, 0.05))
+    watching = asyncio.create_task(watch_tls(ServerContext(certificate, key), 0.05))
     lay(certificate, new)
     await until_true(lambda: not pending(certificate).exists())
     assert load_certificates(certificate)[0] == new.certificate

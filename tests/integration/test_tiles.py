@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.tree.checkpoint import Checkpoint, parse_note, verify_note
 from broker.core.tree.cosignature import cosigners
@@ -23,6 +25,7 @@ from broker.web.client import HttpClient, HttpFailed
 from broker.web.server import HttpServer
 from broker.web.tls import client_context, load_certificate
 from certs import profiles
+from certs.authority import Authority
 from certs.operations import LIST_LIFETIME
 from deploy.kafka.ports import free_ports
 from tests.support.pki import SamplePki
@@ -331,6 +334,29 @@ async def test_an_entry_bundle_counts_as_ten_requests(pki: SamplePki, tmp_path: 
             assert (await client.get(f"/{path}/tile/entries/000.p/1", LARGEST)).status == 200
         # Two at once, one more on credit, and then two in a second.
         assert time.monotonic() - begun > 0.4
+
+
+async def test_an_authority_that_is_removed_lets_nobody_in_and_needs_no_restart(pki: SamplePki, tmp_path: Path) -> None:
+    ours, authorities = pki.folder.trust / "tls-ca.pem", tmp_path / "authorities.pem"
+    other = Authority.create("another authority", pki.now).certificate.public_bytes(Encoding.PEM)
+    shutil.copy(ours, authorities)
+
+    async with serving_tiles(pki, tmp_path / "log", tls={"authorities": str(authorities)}) as running:
+
+        async def comes_in() -> bool:
+            try:
+                return (await get(running, "/")).status == 200
+            except HttpFailed:
+                return False
+
+        async def is_shut_out() -> bool:
+            return not await comes_in()
+
+        assert await comes_in()
+        authorities.write_bytes(other)
+        await eventually(is_shut_out)
+        shutil.copy(ours, authorities)
+        await eventually(comes_in)
 
 
 async def test_a_member_that_does_not_read_loses_its_connection_and_holds_up_nobody(

@@ -20,6 +20,7 @@ from broker.services.timestamping import Timestamping, TimestampingSettings
 from broker.trust.certificates import der
 from broker.trust.system import SystemClock
 from tests.integration.test_bare_install import bare
+from tests.integration.test_cosigning import status
 from tests.integration.test_proof import proved, record_id
 from tests.integration.test_rolled_back_log import Copies
 from tests.support.exchange import Exchange, running_exchange
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.streams import StreamPartition
+    from broker.ports import AskedAuthorities
     from tests.support.replays import Bundle
 
 QUICK = {"interval_seconds": 0.05, "timeout_seconds": 5.0}
@@ -272,6 +274,60 @@ async def test_without_an_authority_in_the_directory_nothing_is_asked(
                 listing(pki, tsa)
                 async with asyncio.timeout(30):
                     await server.asked.wait()
+
+
+async def test_status_tells_each_authoritys_newest_timestamp_and_what_is_wrong_with_it(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    listing(pki, tsa)
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        told_of = await asyncio.to_thread(status, pki, exchange, tmp_path)
+        assert "timestamps: the broker asks no authority" in told_of.stdout, told_of.stderr
+    async with served(lambda _: b"no DER") as wrong, served(tsa.answer) as server:
+        settings = QUICK | {"urls": [wrong.url, server.url]}
+        async with running_exchange(pki, tmp_path / "log", timestamps=settings) as exchange:
+            await publish(exchange, 1)
+            await all_stamped(exchange)
+            told_of = await asyncio.to_thread(status, pki, exchange, tmp_path)
+            assert "timestamps: in order" in told_of.stdout, told_of.stderr
+            assert f"  {wrong.url}: none since its start; since 20" in told_of.stdout
+            assert f"  {server.url}: newest at 20" in told_of.stdout
+            told_of = await asyncio.to_thread(status, pki, exchange, tmp_path, "--json")
+    first, second = json.loads(told_of.stdout)["timestamps"]["authorities"]
+    assert (first["newest"], first["age_seconds"], second["trouble"], second["since"]) == (None, None, "", None)
+    assert "cannot be read" in first["trouble"]
+    assert 0 <= second["age_seconds"] < 300
+
+
+async def test_when_nobody_stamps_the_status_says_so_and_since_when(
+    pki: SamplePki, tsa: OpensslTsa, tmp_path: Path
+) -> None:
+    listing(pki, tsa)
+    async with served(lambda _: b"no DER") as wrong:
+        settings = QUICK | {"urls": [wrong.url]}
+        async with running_exchange(pki, tmp_path / "log", timestamps=settings) as exchange:
+            await publish(exchange, 1)
+
+            def state() -> AskedAuthorities:
+                return exchange.broker._timestamping.asked
+
+            await eventually(lambda: bool(state().trouble))
+            (before,) = state().authorities
+            wrong.asked.clear()
+            async with asyncio.timeout(30):
+                await wrong.asked.wait()
+            assert state().trouble == "no timestamp authority has stamped the newest checkpoints"
+            # It is still wrong since the first time.
+            assert state().authorities == (before,)
+            # From now on it stamps.
+            wrong.answer = tsa.answer
+            await all_stamped(exchange)
+            await eventually(lambda: not state().trouble)
+            (after,) = state().authorities
+    assert before.newest_ms is None
+    assert before.since_ms is not None
+    assert after.newest_ms is not None
+    assert (after.trouble, after.since_ms) == ("", None)
 
 
 class NearTsa:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.cli.fatetext import fate
 from broker.cli.hideable import hideable
 from broker.cli.outcome import Outcome, outcome
+from broker.cli.proofreport import proof_limits
 from broker.cli.report.plaintext import plain
 from broker.cli.report.repeat import FileNames, steps
 from broker.core.audit.findings import Severity
@@ -95,7 +96,7 @@ class View:
     @property
     def outcome(self) -> str:
         """The key of the words for what the verification comes to."""
-        return outcome(self.report).value
+        return outcome(self.report).value if self.report.proved is None else "proved"
 
     @property
     def colour(self) -> str:
@@ -148,7 +149,9 @@ class View:
 
     @property
     def hidden(self) -> list[str]:
-        """What an operator could have hidden, given what was brought."""
+        """What an operator could have hidden, given what was brought. Of a proof of one record, what it leaves open."""
+        if self.report.header.proved_record:
+            return [self.words.texts[f"unsaid_{what}"] for what in proof_limits(self.report)]
         return [self.words.texts[f"hide_{item.what}"].format(number=item.number) for item in hideable(self.report)]
 
     @property

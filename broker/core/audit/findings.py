@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from broker.core.events import DeadLetterMade, RecordsParked, SubscriptionBegun
 from broker.core.former import ReceiptReader
+from broker.core.inforce import SignerEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,8 +250,8 @@ class EntryFacts(NamedTuple):
     sections: tuple[tuple[str, frozenset[str]], ...] = ()
     record_sha256: bytes = b""
     again: bool = False
-    revoked_at_ms: int | None = None
-    """When its signer's certificate was revoked, as far as the bundle says."""
+    signer_end: SignerEnd = SignerEnd()
+    """What became of its signer's certificate after the time at which the record was judged, as the bundle says."""
 
 
 class EntryLeaf(NamedTuple):

@@ -10,6 +10,7 @@ partition would be against its own rule. So the two are said apart.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.audit.findings import Severity
@@ -95,12 +96,13 @@ class RefusedAtTheDoor(NamedTuple):
 class ReadBodies(NamedTuple):
     """How many bodies were read of each partition, and how many records of the audit stream show no events.
 
-    ``declared``: the incarnations of logs in the newest directory.
+    ``declared``: the incarnations of logs in the newest directory. ``partitions``: how many streams have, as it says.
     """
 
     of: Mapping[StreamPartition, int]
     silent: int
     declared: tuple[Incarnation, ...] = ()
+    partitions: Mapping[str, int] = MappingProxyType({})
 
 
 class Completeness(NamedTuple):
@@ -129,7 +131,7 @@ def completeness(report: AuditReport, subject: Subject, bodies: ReadBodies) -> C
         home = _home(subject, stream, len(shown))
         for partition, item in sorted(shown.items()):
             missing = list(_missing(report, item, bodies))
-            where = _where(partition, home)
+            where = _where(partition, home, "" if stream in bodies.partitions else f", if {stream} has {len(shown)}")
             events_known = events_known and (stream != AUDIT or not missing)
             lost = [_lost(each, subject) for each in bodies.declared if each.partition == partition and _loses(each)]
             lacks += [f"{partition}{where}: {each}" for each in (*missing, *lost)]
@@ -150,10 +152,10 @@ def _home(subject: Subject, stream: str, partitions: int) -> StreamPartition | N
     return StreamPartition(stream, partition_of(subject.case_id, partitions))
 
 
-def _where(partition: StreamPartition, home: StreamPartition | None) -> str:
+def _where(partition: StreamPartition, home: StreamPartition | None, condition: str) -> str:
     if home is None:
         return ""
-    return " (the case's own partition)" if partition == home else " (not the case's own partition)"
+    return f" ({'' if partition == home else 'not '}the case's own partition{condition})"
 
 
 def _loses(step: Incarnation) -> bool:

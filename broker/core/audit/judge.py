@@ -45,7 +45,7 @@ from broker.core.errors import (
     RevocationUnavailable,
 )
 from broker.core.former import check_former
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, revoked_at_ms, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, signer_end, versions_at
 from broker.core.policy import check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
 from broker.core.sealing import check_sealing
@@ -150,6 +150,7 @@ class BatchJudge:
             withheld, holds = (), isinstance(refused, RevocationUnavailable)
         if body is not None:
             recipients = tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
+            judged_at_ms = entry.accepted_at_ms if former is None else former.accepted_at_ms
             report.facts.append(
                 EntryFacts(
                     entry.position,
@@ -167,7 +168,7 @@ class BatchJudge:
                     tuple((section.name, section.audience) for section in body.sections),
                     entry.envelope.record_sha256,
                     again=former is not None,
-                    revoked_at_ms=revoked_at_ms(self._versions, entry.envelope, entry.accepted_at_ms),
+                    signer_end=signer_end(self._versions, entry.envelope, entry.accepted_at_ms, judged_at_ms),
                 )
             )
             # What the exchange did not sign, it did not tell.

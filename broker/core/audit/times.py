@@ -11,6 +11,8 @@ Each proves that a tree of a partition existed before a time. The checks:
    times witnesses.py makes a warning
 5. the certificate of a record's signer was not revoked between its acceptance and the first proof that it existed:
    REVOKED_BEFORE_PROOF, a warning. Only the exchange says that the record was accepted before the revocation
+6. nor had it ended or been retired then, if the proof came later than an exchange that has its trees stamped allows:
+   ENDED_BEFORE_PROOF, a warning. Keys end all the time. So what was proved as soon as is usual is no finding
 
 The first record of each kind in a partition has a finding. Clocks may differ by ``CLOCKS_MS``.
 """
@@ -43,6 +45,8 @@ CLOCKS_MS: Final = 300_000
 """How far the clocks of the exchange, its witnesses and timestamp authorities may be apart."""
 SECOND_MS: Final = 1000
 """Both state whole seconds (an authority may state less). So what they prove is proved at the end of that second."""
+STAMPED_WITHIN_MS: Final = 86_400_000
+"""The longest time between two rounds of a broker (``timestamps.interval_seconds``)."""
 BACKDATED_MS: Final = 600_000
 """How long no record may wait for a tree that holds it, if the auditor says nothing else. Clocks have room besides."""
 
@@ -158,15 +162,15 @@ class TimesAudit:
         """Learn which leaf stands at which offset, until the next list."""
         self._index = {leaf.offset: listed.first_index + place for place, leaf in enumerate(listed.leaves)}
 
-    def take_batch(self, report: BatchReport) -> list[Finding]:
-        """Judge the times of a batch's records: checks (3) to (5)."""
+    def take_batch(self, report: BatchReport, made_at_ms: int) -> list[Finding]:
+        """Judge the times of a batch's records: checks (3) to (6). ``made_at_ms``: when the bundle was made."""
         if not self._proven:
             return []
         found: list[Finding] = []
         for facts in report.facts:
             index = self._index.get(facts.position.offset)
             if index is not None and facts.position.stream_partition == self._partition:
-                found += [finding for finding in self._judge(index, facts) if self._first(finding.code)]
+                found += [finding for finding in self._judge(index, facts, made_at_ms) if self._first(finding.code)]
         return found
 
     def report(self) -> TimesReport:
@@ -176,7 +180,7 @@ class TimesAudit:
             self._timestamps, self._unproved, self._unchecked, tuple(self._all), self._records, self._why_unchecked
         )
 
-    def _judge(self, index: int, facts: EntryFacts) -> list[Finding]:
+    def _judge(self, index: int, facts: EntryFacts, made_at_ms: int) -> list[Finding]:
         found: list[Finding] = []
         where = (facts.record_id, facts.position)
         holding = [proof for proof in self._proven if proof.size > index]
@@ -193,13 +197,24 @@ class TimesAudit:
             message = f"it is said to be accepted long before {_by(latest)} proved a tree without it"
             found.append(error("BACKDATED", message, *where))
         # (5) Proved to exist before its signer's key was not good any more.
-        revoked_at_ms = facts.revoked_at_ms
+        revoked_at_ms, ended_at_ms = facts.signer_end
         if revoked_at_ms is not None and (earliest is None or earliest.at_ms >= revoked_at_ms):
             message = (
                 "its signer's certificate was revoked later, and only the exchange says that the record was accepted "
                 "before: no independent time does"
             )
             found.append(warning("REVOKED_BEFORE_PROOF", message, *where))
+        # (6) The same of its end. Before the first stamp none was asked for. A record that came again was accepted
+        # before, and the time of its former receipt has no other proof.
+        proved_at_ms = made_at_ms if earliest is None else earliest.at_ms
+        late = proved_at_ms - facts.accepted_at_ms > STAMPED_WITHIN_MS + self._backdated_after_ms + CLOCKS_MS
+        stamped = latest is not None and not facts.again
+        if stamped and late and ended_at_ms is not None and proved_at_ms >= ended_at_ms:
+            message = (
+                "its signer's certificate ended or was retired later, and only the exchange says that the record came "
+                "before: this bundle has no proof of it from as soon as is usual"
+            )
+            found.append(warning("ENDED_BEFORE_PROOF", message, *where))
         return found
 
     def _first(self, code: str) -> bool:

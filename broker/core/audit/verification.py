@@ -240,7 +240,7 @@ class BundleVerification:
                     self._audit.add_batch(report)
                     self._proof.take(report)
                     self._add(self._witnesses.take_batch(report, self._header.created_at_ms))
-                    self._add(self._times.take_batch(report))
+                    self._add(self._times.take_batch(report, self._header.created_at_ms))
             case _:
                 self._audit.add(error("BUNDLE_INVALID", "a frame stands where it does not belong"))
 

@@ -98,6 +98,7 @@ class BundleAudit:
         self._directory_missing = False
         self._broken_off = False
         self._trust_domain = directory.trust_domain
+        self._promised = directory.partitions
         self._verifiers = verifiers
         self._incarnations = directory.incarnations
         self._declared = Incarnations(directory.incarnations)
@@ -288,10 +289,13 @@ class BundleAudit:
             self._partition = None
 
     def _check_partitions(self) -> None:
-        """Check that every promised stream is there, with all its partitions from 0 on. A proof has one partition."""
+        """Check that every promised stream is there, with all its partitions from 0 on: as many as the directory says.
+
+        A proof has one partition. If the directory does not say it, the last ones may be missing.
+        """
         for stream in () if self._header.proved_record else self._header.streams:
             numbers = sorted(item.partition.partition for item in self._partitions if item.partition.stream == stream)
-            if numbers != list(range(len(numbers))) or not numbers:
+            if numbers != list(range(self._promised.get(stream, len(numbers)))) or not numbers:
                 self.add(error("BUNDLE_INVALID", f"the bundle lacks a partition of the stream {stream}"))
         for item in self._partitions:
             if item.partition.stream not in self._header.streams:

@@ -113,6 +113,20 @@ def declaring(pki: SamplePki, *declared: Incarnation) -> Directory:
     return replace(pki.directory, incarnations=declared)
 
 
+def test_a_restored_log_goes_on_as_the_last_one_that_was_restored_from_it() -> None:
+    # "d" was made anew in the place of "c", so entries of "c" are not those of "d".
+    declared = Incarnations([step("a", "b", 9, 6), step("b", "c", 8, 5), step("c", "d", 7)])
+    found = [declared.restored_as(DNA_0, log_id) for log_id in "abcdx"]
+    assert found == ["c", "c", "c", "d", "x"]
+    assert declared.restored_as(CASES_1, "a") == "a"
+    # A circle holds up nobody.
+    circle = Incarnations([step("a", "b", 9, 6), step("b", "a", 8, 5)])
+    assert [circle.restored_as(DNA_0, log_id) for log_id in "ab"] == ["b", "a"]
+    around = circle.onward(DNA_0, "a")
+    assert around is not None
+    assert (around.survives, around.last.size) == (5, 9)
+
+
 def test_declarations_are_read_as_they_were_written(pki: SamplePki) -> None:
     directory = declaring(pki, step("a", "b", 9, 6), step("b", "c", 8))
     assert parse_payload(directory_payload(directory), b"").incarnations == directory.incarnations

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.errors import DirectoryVersionMissing, RightDenied, SignerUnknown
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, may_be_in_force, versions_at
-from tests.support.pki import SamplePki
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, SignerEnd, by_any, may_be_in_force, signer_end, versions_at
+from broker.core.policy import RetiredCertificate
+from broker.trust.certificates import der
+from certs import profiles
+from tests.support.pki import ManualClock, SamplePki
+from tests.support.records import RecordMaker
 
 if TYPE_CHECKING:
     from broker.core.inforce import DirectoryVersion
+    from broker.core.policy import Agency
 
 NEAR = CHANGE_OF_DIRECTORY_MS
 CHANGES = (100_000, 200_000, 300_000)
@@ -95,3 +100,41 @@ def test_any_version_may_allow_and_the_likeliest_says_why_none_does(versions: li
         by_any(versions[1::-1], check)
     with pytest.raises(DirectoryVersionMissing):
         by_any([], check)
+
+
+def test_what_became_of_a_signer_is_what_the_newest_version_says_or_those_of_the_acceptance(pki: SamplePki) -> None:
+    record = RecordMaker(pki, ManualClock(pki.now_ms)).make()
+    listed = pki.keyring().signer(pki.signer().certificate_sha256)
+    member = pki.directory.agencies[listed.agency]
+    retired_ms = pki.now_ms + 5000
+    retired = replace(
+        member, signing_certificates=(), retired_certificates=(RetiredCertificate(der(listed.certificate), retired_ms),)
+    )
+    removed = replace(member, signing_certificates=(), retired_certificates=())
+
+    def end(*members: Agency, of_ms: int = pki.now_ms) -> SignerEnd:
+        found = [
+            pki.version(
+                replace(pki.directory, version=number, agencies={**pki.directory.agencies, listed.agency: each}),
+                in_force_from_ms=pki.now_ms + (number - 1) * 10 * NEAR,
+            )
+            for number, each in enumerate(members, start=1)
+        ]
+        return signer_end(found, record, pki.now_ms, of_ms)
+
+    at_its_end = SignerEnd(None, listed.ended_at_ms)
+    assert end(member) == end(member, removed) == end(member, retired, removed) == at_its_end
+    assert end(member, retired) == end(member, removed, retired) == SignerEnd(None, retired_ms)
+    # What was so when the record was judged became nothing later. An unknown signer has no end.
+    assert end(member, retired, of_ms=retired_ms) == SignerEnd()
+    assert end(member, retired, of_ms=retired_ms - 1) == SignerEnd(None, retired_ms)
+    assert end(removed) == SignerEnd()
+
+
+def test_a_revocation_is_told_if_it_came_after_the_time_at_which_the_record_was_judged(pki: SamplePki) -> None:
+    revoked = pki.revoked[profiles.SIGNING.authority]
+    maker = RecordMaker(pki, ManualClock(pki.now_ms), "hebei-police")
+    maker.composer._signer = revoked.signer
+    record, version = maker.make(), pki.version(pki.directory_with("hebei-police", [revoked.der]))
+    found = [signer_end([version], record, pki.now_ms, pki.now_ms + of_ms).revoked_at_ms for of_ms in (-1, 0)]
+    assert found == [pki.now_ms, None]

@@ -594,3 +594,15 @@ def test_timestamp_authorities_that_cannot_be_used_are_refused(pki: SamplePki) -
     }
     for fault, value in faults.items():
         assert fault in refused(pki, seal(pki, changed(pki, "timestamp_authorities", value))), fault
+
+
+def test_how_many_partitions_streams_have_is_read_back_as_it_was_written(pki: SamplePki) -> None:
+    for partitions in ({"dna": 256, "cases": 1}, {}):
+        opened = open_directory(pki.sign(replace(pki.directory, partitions=partitions)), pki.governance)
+        assert opened.partitions == partitions
+    assert "partitions" not in json.loads(directory_payload(pki.directory))
+
+
+@pytest.mark.parametrize("wrong", [{"dna": 0}, {"dna": 257}, {"dna": True}, {"dna": "4"}, {"gossip": 1}, [4]], ids=str)
+def test_partitions_that_no_log_can_have_are_refused(pki: SamplePki, wrong: object) -> None:
+    assert "partitions" in refused(pki, seal(pki, changed(pki, "partitions", wrong)))

@@ -103,6 +103,7 @@ def test_a_certificate_is_valid_from_its_first_to_its_last_moment(pki: SamplePki
     for at_ms in (first, last):
         listed.check_valid(at_ms)
     named = {"certificate_sha256": credential.signer.certificate_sha256.hex()}
+    assert listed.ended_at_ms == last + 1
     for at_ms, details in ((first - 7, {**named, "retry_after_ms": "7"}), (last + 1, named)):
         with pytest.raises(SignerCertificateInvalid, match="at the time of use") as caught:
             listed.check_valid(at_ms)

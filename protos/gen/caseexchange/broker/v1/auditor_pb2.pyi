@@ -972,3 +972,86 @@ class FindMissingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindMissingResponse: _TypeAlias = FindMissingResponse  # noqa: Y015
+
+@_typing.final
+class GetTimestampingRequest(_message.Message):
+    """GetTimestampingRequest asks for nothing in particular."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTimestampingRequest: _TypeAlias = GetTimestampingRequest  # noqa: Y015
+
+@_typing.final
+class GetTimestampingResponse(_message.Message):
+    """GetTimestampingResponse says how it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    trouble: _builtins.str
+    """Why the last round has not stamped everything. Empty: it has, or there was none yet."""
+    @_builtins.property
+    def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___AskedTimestampAuthority]:
+        """Those that are asked, in this order. None: the broker asks for no timestamps."""
+
+    def __init__(
+        self,
+        *,
+        authorities: _abc.Iterable[Global___AskedTimestampAuthority] | None = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "trouble", b"trouble"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTimestampingResponse: _TypeAlias = GetTimestampingResponse  # noqa: Y015
+
+@_typing.final
+class AskedTimestampAuthority(_message.Message):
+    """AskedTimestampAuthority is one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Its address."""
+    trouble: _builtins.str
+    """What was wrong with its last answer. Empty: nothing, or it was not asked yet."""
+    @_builtins.property
+    def newest(self) -> _timestamp_pb2.Timestamp:
+        """The time in its newest timestamp since the broker process started. Absent: it has given none that counts."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when. Absent if nothing is wrong."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        newest: _timestamp_pb2.Timestamp | None = ...,
+        trouble: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["newest", b"newest", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest", b"newest", "since", b"since", "trouble", b"trouble", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskedTimestampAuthority: _TypeAlias = AskedTimestampAuthority  # noqa: Y015

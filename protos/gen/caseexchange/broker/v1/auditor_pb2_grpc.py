@@ -65,6 +65,11 @@ class AuditorServiceStub:
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingRequest.SerializeToString,
                 response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingResponse.FromString,
                 _registered_method=True)
+        self.GetTimestamping = channel.unary_unary(
+                '/caseexchange.broker.v1.AuditorService/GetTimestamping',
+                request_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetTimestampingRequest.SerializeToString,
+                response_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetTimestampingResponse.FromString,
+                _registered_method=True)
 
 
 class AuditorServiceServicer:
@@ -118,6 +123,14 @@ class AuditorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTimestamping(self, request, context):
+        """GetTimestamping says which timestamp authorities this broker process asks, and what came of it. It is the broker's
+        word. The timestamps themselves are in bundles. Every member may call it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +163,11 @@ def add_AuditorServiceServicer_to_server(servicer, server):
                     servicer.FindMissing,
                     request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingRequest.FromString,
                     response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingResponse.SerializeToString,
+            ),
+            'GetTimestamping': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTimestamping,
+                    request_deserializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetTimestampingRequest.FromString,
+                    response_serializer=caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetTimestampingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -315,6 +333,33 @@ class AuditorService:
             '/caseexchange.broker.v1.AuditorService/FindMissing',
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingRequest.SerializeToString,
             caseexchange_dot_broker_dot_v1_dot_auditor__pb2.FindMissingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTimestamping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/caseexchange.broker.v1.AuditorService/GetTimestamping',
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetTimestampingRequest.SerializeToString,
+            caseexchange_dot_broker_dot_v1_dot_auditor__pb2.GetTimestampingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class AuditorServiceStub:
     """
     FindMissing: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.FindMissingRequest, _auditor_pb2.FindMissingResponse]
     """FindMissing says which records are not in the log. Every member may call it."""
+    GetTimestamping: _grpc.UnaryUnaryMultiCallable[_auditor_pb2.GetTimestampingRequest, _auditor_pb2.GetTimestampingResponse]
+    """GetTimestamping says which timestamp authorities this broker process asks, and what came of it. It is the broker's
+    word. The timestamps themselves are in bundles. Every member may call it.
+    """
 
 @_typing.type_check_only
 class AuditorServiceAsyncStub(AuditorServiceStub):
@@ -79,6 +83,10 @@ class AuditorServiceAsyncStub(AuditorServiceStub):
     """
     FindMissing: _aio.UnaryUnaryMultiCallable[_auditor_pb2.FindMissingRequest, _auditor_pb2.FindMissingResponse]  # type: ignore[assignment]
     """FindMissing says which records are not in the log. Every member may call it."""
+    GetTimestamping: _aio.UnaryUnaryMultiCallable[_auditor_pb2.GetTimestampingRequest, _auditor_pb2.GetTimestampingResponse]  # type: ignore[assignment]
+    """GetTimestamping says which timestamp authorities this broker process asks, and what came of it. It is the broker's
+    word. The timestamps themselves are in bundles. Every member may call it.
+    """
 
 class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuditorService hands over what an auditor needs to check the exchange without trusting it."""
@@ -138,5 +146,15 @@ class AuditorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auditor_pb2.FindMissingResponse, _abc.Awaitable[_auditor_pb2.FindMissingResponse]]:
         """FindMissing says which records are not in the log. Every member may call it."""
+
+    @_abc_1.abstractmethod
+    def GetTimestamping(
+        self,
+        request: _auditor_pb2.GetTimestampingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auditor_pb2.GetTimestampingResponse, _abc.Awaitable[_auditor_pb2.GetTimestampingResponse]]:
+        """GetTimestamping says which timestamp authorities this broker process asks, and what came of it. It is the broker's
+        word. The timestamps themselves are in bundles. Every member may call it.
+        """
 
 def add_AuditorServiceServicer_to_server(servicer: AuditorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

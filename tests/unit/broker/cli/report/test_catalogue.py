@@ -11,6 +11,7 @@ import pytest
 from broker.cli.fatetext import FATES
 from broker.cli.hideable import PHRASES
 from broker.cli.outcome import Outcome
+from broker.cli.proofreport import PROOF_PHRASES
 from broker.cli.report.words import LANGUAGES, Words
 from broker.core.audit.findings import Stated
 from broker.core.bundle import BundleSource
@@ -73,7 +74,7 @@ def test_both_languages_have_the_same_words_with_the_same_blanks() -> None:
 def test_whatever_a_report_names_has_words(language: str) -> None:
     texts = Words(language).texts
     named = [stated.value for stated in Stated]
-    named += [*FATES, *(f"hide_{what}" for what in PHRASES)]
+    named += [*FATES, *(f"hide_{what}" for what in PHRASES), *(f"unsaid_{what}" for what in PROOF_PHRASES)]
     named += [name for one in Outcome for name in (one.value, f"{one.value}_text")]
     assert [name for name in named if name not in texts] == []
 
@@ -88,6 +89,7 @@ def test_no_word_is_left_that_nothing_uses() -> None:
         key for key in Words("en").texts if key.startswith("code_") and f'"{key.removeprefix("code_")}"' in source
     }
     named |= {f"source_{source.value}" for source in BundleSource}
+    named |= {"proved_text", *(f"unsaid_{what}" for what in PROOF_PHRASES)}
     named |= FATES.keys()
     named |= {f"{what}_text" for what in ("unprocessed", "void", "republished", "skipped")}
     unused = [key for key in Words("en").texts if key not in named and not re.search(rf"\b{key}\b", source)]

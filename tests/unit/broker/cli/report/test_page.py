@@ -20,9 +20,11 @@ from broker.cli.report.words import LANGUAGES, Words
 from broker.core.audit.broughtreceipts import BroughtReport
 from broker.core.audit.findings import Severity
 from broker.core.audit.handovers import Handovers
+from broker.core.audit.report import ProvedRecord
 from broker.core.audit.times import ProvenTime, TimesReport
+from broker.core.audit.witnesses import CosignedPartition, WitnessReport
 from broker.core.bundle import LAST_MS
-from broker.core.streams import StreamPartition
+from broker.core.streams import Position, StreamPartition
 from tests.support.reports import (
     CASES_0,
     KEY,
@@ -130,6 +132,35 @@ def test_a_sound_log_is_said_to_be_sound_with_what_could_be_hidden(language: str
     ):
         assert said in page.text, said
     assert texts["log_differs"] not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_a_proof_the_page_says_what_it_proves_and_what_it_does_not_say(language: str) -> None:
+    texts, report = Words(language).texts, audit_report()
+    header = replace(report.header, proved_record=RECORD_ID, streams=("cases",))
+    at, root = Position(*CASES_0, 8), report.partitions[0].root
+    cosigned = CosignedPartition(CASES_0, 9, 12, 1_789_999_990, ("witness.example/one", "witness.example/two"))
+    told = (RECORD_ID, "shanxi-police", "gateway", "CaseRecord", ("hebei-police", "child-aid-ngo"), 1)
+    proved = ProvedRecord(*told, at, 1_789_999_980_000, LOG_ID, 8, 12, root, cosigned)
+    own = WitnessReport(2, 2, brought=False, cosigned=(cosigned,), missing=())
+    page = Page(rendered(replace(report, header=header, records=1, proved=proved, witnesses=own), language))
+    assert page.open == []
+    for said in (
+        *(texts[name] for name in ("proved", "proved_text", "proof", "unsaid", "unsaid_others", "unsaid_time")),
+        texts["unsaid_independence"],
+        texts["proof_tree_text"].format(number=9, size=12),
+        *(RECORD_ID, "shanxi-police (gateway)", "hebei-police, child-aid-ngo", str(at), root),
+        *("witness.example/one, witness.example/two", "2026-09-21 14:13:00 UTC", "2026-09-21 14:13:10 UTC"),
+    ):
+        assert said in page.text, said
+    for unsaid in ("sound", "sound_part", "could_hide", "hide_any_record", "proof_none", "unsaid_one_log"):
+        assert texts[unsaid] not in page.text
+    # Nothing is proved if something is wrong.
+    page = Page(rendered(replace(report, header=header, findings=findings_of(["SIGNATURE_INVALID"])), language))
+    assert texts["proof_none"] in page.text
+    assert RECORD_ID in page.text
+    assert texts["unsaid_one_log"] in page.text
+    assert texts["proved"] not in page.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -199,7 +199,7 @@ def test_the_time_of_a_revocation_is_kept_for_records_from_before_it(pki: Sample
     exchange.add(partition, [hebei.make(), RecordMaker(pki, clock).make()], at_ms)
     versions = [DirectoryVersion(0, exchange._directory, exchange._keyring)]
     report = BatchJudge(versions, CODEC, exchange.source).judge(partition, exchange.records())
-    assert [(facts.publisher, facts.revoked_at_ms) for facts in report.facts] == [
+    assert [(facts.publisher, facts.signer_end.revoked_at_ms) for facts in report.facts] == [
         ("hebei-police", pki.now_ms),
         ("shanxi-police", None),
     ]

@@ -34,7 +34,7 @@ from broker.core.events import (
     SetAsideEnded,
     TakenOver,
 )
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, SignerEnd
 from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
 from broker.core.reigns import OfReign
 from broker.core.streams import Position, StreamPartition
@@ -137,6 +137,7 @@ def test_of_a_good_entry_its_facts_and_its_leaf_are_reported(pki: SamplePki, ent
                 CODEC.parse_body(entry.envelope.body).issued_at_ms,
                 (("case", frozenset()),),
                 entry.envelope.record_sha256,
+                signer_end=SignerEnd(None, pki.keyring().signer(pki.signer().certificate_sha256).ended_at_ms),
             )
         ],
         [],

@@ -279,6 +279,15 @@ def test_what_witnesses_cosigned_before_the_record_does_not_prove_it(proof: Proo
     # The record is too young for a warning.
     proof.exchange.made_at_ms = proof.entries[PLACE].accepted_at_ms + 1000
     report = proof.exchange.audit(witnesses=policy)
-    assert errors(report) == ({"WITNESSES_MISSING"} if brought else set())
+    missing = ("WITNESSES_MISSING", Severity.ERROR, proof.record_id())
+    assert [(one.code, one.severity, one.record_id) for one in report.findings] == ([missing] if brought else [])
+    assert all("older than the record" in one.message for one in report.findings)
     assert (report.proved is None) is brought
     assert any("no witnesses have cosigned a tree with this record" in line for line in first_lines(report))
+
+
+def test_a_proof_without_cosignatures_has_one_finding_by_a_policy_that_was_brought(proof: Proof) -> None:
+    policy = parse_policy(f"witness w {WITNESS.key}\nquorum w\n".encode())
+    report = proof.exchange.audit(witnesses=WitnessPolicyInUse(policy, witness_checks(policy), brought=True))
+    assert [one.code for one in report.findings] == ["WITNESSES_MISSING"]
+    assert report.proved is None

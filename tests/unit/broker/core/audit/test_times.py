@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.audit.findings import BatchReport, EntryFacts, Severity
-from broker.core.audit.times import BACKDATED_MS, CLOCKS_MS, SECOND_MS, Stamp, TimesAudit
+from broker.core.audit.times import BACKDATED_MS, CLOCKS_MS, SECOND_MS, STAMPED_WITHIN_MS, Stamp, TimesAudit
 from broker.core.audit.witnesses import CosignedPartition
 from broker.core.bundle import BundleLeaf, PartitionLeaves, PartitionStart, TimestampedCheckpoint
 from broker.core.errors import TimestampInvalid
 from broker.core.incarnations import NONE_DECLARED, Incarnation, Incarnations, SignedCheckpoint
+from broker.core.inforce import SignerEnd
 from broker.core.streams import Position, StreamPartition
 from broker.core.tree.checkpoint import Checkpoint, NoteSignature, marshal_note
 from tests.support.trees import GrownTree
@@ -44,10 +45,13 @@ def check(response: bytes, message: bytes) -> Stamp:
     return Stamp(int(response) - SECOND_MS, "sample authority")
 
 
-def facts(index: int, at_ms: int, revoked_at_ms: int | None = None) -> EntryFacts:
+def facts(
+    index: int, at_ms: int, revoked_at_ms: int | None = None, ended_at_ms: int | None = None, *, again: bool = False
+) -> EntryFacts:
     record_id = f"01990000-0000-7000-8000-{index:012d}"
     sent = ("shanxi-police", "gateway", "SampleRequest", (("national-dna-database", index + 1),), 0)
-    return EntryFacts(Position(*DNA_0, 10 * index), at_ms, "f" * 32, 0, record_id, *sent, revoked_at_ms=revoked_at_ms)
+    end = SignerEnd(revoked_at_ms, ended_at_ms)
+    return EntryFacts(Position(*DNA_0, 10 * index), at_ms, "f" * 32, 0, record_id, *sent, again=again, signer_end=end)
 
 
 class Auditing:
@@ -60,8 +64,8 @@ class Auditing:
         self.found = [(item.severity, item.code) for one in stamps for item in audit.take(one)]
         audit.take_leaves(PartitionLeaves(0, tuple(BundleLeaf(10 * n, bytes(32)) for n in range(ALL))))
 
-    def records(self, *entries: EntryFacts) -> list[tuple[Severity, str, str]]:
-        found = self.audit.take_batch(BatchReport([], list(entries), [], []))
+    def records(self, *entries: EntryFacts, made_at_ms: int = NOON) -> list[tuple[Severity, str, str]]:
+        found = self.audit.take_batch(BatchReport([], list(entries), [], []), made_at_ms)
         return [(item.severity, item.code, item.record_id) for item in found]
 
     def report(self) -> TimesReport:
@@ -153,6 +157,44 @@ def test_a_certificate_that_was_revoked_before_the_first_proof_is_a_warning_and_
     assert [code for _, code, _ in found(NOON + 900_000, 7)] == ["REVOKED_BEFORE_PROOF"]
 
 
+LATE_MS = STAMPED_WITHIN_MS + BACKDATED_MS + CLOCKS_MS
+
+
+@pytest.mark.parametrize("proved", ["stamp", "cosigned", "not at all"])
+def test_a_certificate_that_ended_while_too_few_trees_were_stamped_is_a_warning(proved: str) -> None:
+    """The fourth record. A tree without it was stamped before, and the first proof of it is from noon, if any."""
+
+    def found(accepted_at_ms: int, ended_at_ms: int | None, *, again: bool = False) -> list[tuple[Severity, str, str]]:
+        before, at_noon = stamp(3, accepted_at_ms - 1), [stamp(4, NOON)] if proved == "stamp" else []
+        by = {"cosigned": cosigned(4, NOON)} if proved == "cosigned" else {}
+        audit = Auditing(TimesAudit(check), before, *at_noon, **by)
+        made_at_ms = NOON if proved == "not at all" else NOON + 9 * LATE_MS
+        return audit.records(facts(3, accepted_at_ms, None, ended_at_ms, again=again), made_at_ms=made_at_ms)
+
+    late_ms = NOON - LATE_MS - 1
+    warned = [(Severity.WARNING, "ENDED_BEFORE_PROOF", facts(3, 0).record_id)]
+    assert found(late_ms, NOON) == found(late_ms, late_ms + 1) == warned
+    # Proved while it was good, proved as soon as an honest exchange can, never ended.
+    assert found(late_ms, NOON + 1) == found(late_ms + 1, NOON) == found(late_ms, None) == []
+    # Accepted before, by a former receipt.
+    assert found(late_ms, NOON, again=True) == []
+
+
+def test_before_the_first_stamp_nothing_is_said_of_ended_certificates() -> None:
+    audit = Auditing(TimesAudit(check), stamp(4, NOON), cosigned=cosigned(3, NOON - 3 * LATE_MS))
+    assert audit.records(facts(3, NOON - 2 * LATE_MS, None, NOON)) == []
+
+
+def test_what_proves_an_end_with_a_shorter_bound_is_as_much_shorter() -> None:
+    def found(accepted_at_ms: int) -> list[tuple[Severity, str, str]]:
+        stamps = stamp(3, accepted_at_ms), stamp(4, NOON)
+        audit = Auditing(TimesAudit(check, backdated_after_ms=1000), *stamps)
+        return audit.records(facts(3, accepted_at_ms, None, NOON))
+
+    assert found(NOON - STAMPED_WITHIN_MS - CLOCKS_MS - 1000) == []
+    assert [code for _, code, _ in found(NOON - STAMPED_WITHIN_MS - CLOCKS_MS - 1001)] == ["ENDED_BEFORE_PROOF"]
+
+
 def test_without_any_proof_nothing_is_said_of_revoked_certificates() -> None:
     audit = Auditing(TimesAudit(check))
     assert audit.records(facts(2, NOON, NOON + 1)) == []
@@ -196,3 +238,39 @@ def test_what_is_proved_of_one_partition_says_nothing_of_another() -> None:
     audit.audit.start(PartitionStart(StreamPartition("dna", 1), note, 0, ()), None)
     assert audit.records(facts(2, NOON + 10 * CLOCKS_MS)) == []
     assert [one.size for one in audit.report().proven] == [8]
+
+
+def test_of_trees_that_were_stamped_in_another_order_the_time_decides() -> None:
+    """The tree of five was stamped first. So that of three, its beginning, is as old."""
+    audit = Auditing(TimesAudit(check), stamp(3, NOON + 50_000), stamp(5, NOON))
+    assert audit.records(facts(2, NOON - 1000, NOON + 1)) == []
+    assert [(one.size, one.at_ms) for one in audit.report().proven] == [(5, NOON), (3, NOON + 50_000)]
+    # That of one was stamped last: the fourth record was not in it either.
+    audit = Auditing(TimesAudit(check), stamp(1, NOON), stamp(3, NOON - 50_000))
+    early = facts(3, NOON - BACKDATED_MS - CLOCKS_MS - 1)
+    assert audit.records(early) == [(Severity.ERROR, "BACKDATED", early.record_id)]
+
+
+def test_everything_is_counted_over_all_partitions() -> None:
+    dna_1, origin = StreamPartition("dna", 1), "case-exchange.example/dna/1/log"
+    wrong = TimestampedCheckpoint(text(3), TREE.consistency(3, ALL), b"junk")
+    audit = Auditing(TimesAudit(check), stamp(8, NOON), wrong, wrong)
+    note = marshal_note(text(ALL, origin=origin), [NoteSignature("log", bytes(4), bytes(64))])
+    audit.audit.start(PartitionStart(dna_1, note, 0, ()), None)
+    other = TimestampedCheckpoint(text(8, origin=origin), (), b"%d" % (NOON + 1000))
+    assert audit.audit.take(other) == []
+    report = audit.report()
+    assert (report.timestamps, report.unproved, report.unchecked, report.why_unchecked) == (2, 2, 0, "")
+    assert [(one.partition, one.at_ms) for one in report.proven] == [(DNA_0, NOON), (dna_1, NOON + 1000)]
+    unchecked = Auditing(TimesAudit(), stamp(3, NOON), stamp(5, NOON))
+    assert (unchecked.report().unchecked, unchecked.report().why_unchecked) == (2, "")
+
+
+def test_who_proves_it_is_named() -> None:
+    late = facts(2, NOON + 2 * CLOCKS_MS)
+    for audit, who in (
+        (Auditing(TimesAudit(check), stamp(3, NOON)), "a timestamp authority (sample authority)"),
+        (Auditing(TimesAudit(check), cosigned=cosigned(3, NOON)), "witnesses (witness.example/a)"),
+    ):
+        (finding,) = audit.audit.take_batch(BatchReport([], [late], [], []), NOON)
+        assert f"after {who} proved a tree with it" in finding.message

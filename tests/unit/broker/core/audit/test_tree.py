@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -99,7 +100,9 @@ def test_a_sound_log_of_three_levels_has_no_fault(large: TiledLog) -> None:
 )
 def test_a_flipped_bit_of_a_hash_is_named_by_its_tile(large: TiledLog, path: str, at: int, place: int | None) -> None:
     fault = large.flipped(path, at).fault(entries=False)
-    assert (fault.path, fault.place) == (path, place)
+    assert (fault.path, fault.place, fault.position) == (path, place, "")
+    # What the root proves is never doubted.
+    assert "it or " not in fault.cause
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,8 @@ def test_another_root_is_a_fault_of_the_checkpoint() -> None:
 @pytest.mark.parametrize("path", ["tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/001.p/44"])
 def test_a_tile_of_another_size_is_a_fault(path: str, change: Callable[[bytes], bytes]) -> None:
     log = log_of(300)
-    assert log.with_file(path, change(log.files[path])).fault().path == path
+    fault = log.with_file(path, change(log.files[path])).fault()
+    assert (fault.path, fault.place, fault.position) == (path, None, "")
 
 
 @pytest.mark.parametrize(
@@ -161,14 +165,41 @@ def test_a_tile_of_another_size_is_a_fault(path: str, change: Callable[[bytes], 
 def test_what_was_signed_must_make_sense(wrong: Leaf, cause: str) -> None:
     entries = [leaf(index).marshal() for index in range(300)]
     fault = TiledLog.of([*entries[:9], wrong.marshal(), *entries[10:]]).fault()
-    assert (fault.path, fault.place) == ("tile/entries/000", 9)
+    assert (fault.path, fault.place, fault.position) == ("tile/entries/000", 9, str(wrong.position))
     assert cause in fault.cause
 
 
 def test_an_entry_that_is_no_manifest_is_a_fault_although_it_was_signed() -> None:
     fault = TiledLog.of([leaf(0).marshal(), b"something else"]).fault()
-    assert (fault.path, fault.place) == ("tile/entries/000.p/2", 1)
+    assert (fault.path, fault.place, fault.position) == ("tile/entries/000.p/2", 1, "")
 
 
 def test_the_log_of_another_incarnation_is_a_fault() -> None:
     assert "another log" in log_of(1).fault(log_id="restored").cause
+
+
+@pytest.mark.parametrize(("size", "entries", "tiles"), [(0, True, 0), (5, True, 2), (300, True, 5), (300, False, 3)])
+def test_each_tile_and_bundle_that_is_right_is_counted_once(size: int, *, entries: bool, tiles: int) -> None:
+    log = log_of(size)
+    check = TreeCheck(log.checkpoint, CASES_0, LOG_ID)
+    steps = check.steps(entries=entries)
+    with contextlib.suppress(StopIteration):
+        tile = next(steps)
+        while True:
+            tile = steps.send(log.files[tile.path])
+    assert check.tiles == tiles
+
+
+def test_an_entry_of_junk_that_was_not_signed_has_no_position() -> None:
+    log = log_of(3)
+    junk = write_entries([leaf(0).marshal(), b"junk", leaf(2).marshal()])
+    fault = log.with_file("tile/entries/000.p/3", junk).fault()
+    assert (fault.path, fault.place, fault.position) == ("tile/entries/000.p/3", 1, "")
+
+
+def test_where_the_root_proves_neither_both_tiles_are_named(large: TiledLog) -> None:
+    """The tile of the edge and one below it are wrong, so the root is right with neither."""
+    wrong = large.flipped("tile/1/001.p/1", 5).flipped("tile/0/256", 5)
+    fault = wrong.fault(entries=False)
+    assert (fault.path, fault.place, fault.position) == ("tile/0/256", None, "")
+    assert fault.cause.startswith("it or tile/1/001.p/1: ")

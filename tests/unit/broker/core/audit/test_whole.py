@@ -69,6 +69,7 @@ class Auditing:
         streams: tuple[str, ...] = ("dna",),
         directories_from_ms: int = 0,
         made_at_ms: int = 10 * NOW,
+        partitions: dict[str, int] | None = None,
     ) -> None:
         self._exchange = LyingExchange(pki)
         keys = [VerifierKey.parse(text) for text in pki.directory.log_keys]
@@ -77,7 +78,7 @@ class Auditing:
         )
         self.audit = BundleAudit(
             header,
-            pki.directory,
+            replace(pki.directory, partitions=partitions or {}),
             {(key.name, key.key_id): note_verifier(key.public_key) for key in keys},
             directories_from_ms=directories_from_ms,
         )
@@ -276,6 +277,20 @@ def test_every_partition_promised_is_there_and_no_other(
     for partition in partitions:
         auditing.partition(at=partition)
     assert told(auditing.finish()) == [("BUNDLE_INVALID", message)]
+
+
+def test_if_the_directory_says_how_many_partitions_a_stream_has_none_of_the_last_may_be_missing(
+    pki: SamplePki,
+) -> None:
+    def found(promised: dict[str, int], *shown: StreamPartition) -> list[str]:
+        auditing = Auditing(pki, partitions=promised)
+        for partition in shown:
+            auditing.partition(at=partition)
+        return codes(auditing.finish())
+
+    assert found({"dna": 2, "cases": 9}, DNA_0, DNA_1) == found({}, DNA_0) == found({"cases": 2}, DNA_0) == []
+    for promised in ({"dna": 3}, {"dna": 1}):
+        assert found(promised, DNA_0, DNA_1) == ["BUNDLE_INVALID"]
 
 
 def test_partitions_may_come_in_any_order(pki: SamplePki) -> None:

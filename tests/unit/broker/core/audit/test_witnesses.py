@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
 import pytest
 
-from broker.core.audit.findings import BatchReport, EntryFacts, Severity
+from broker.core.audit.brought import BroughtCheckpoint
+from broker.core.audit.findings import BatchReport, Compared, EntryFacts, Severity, Stated
 from broker.core.audit.witnesses import STALE_MS, WitnessAudit, WitnessPolicyInUse
 from broker.core.bundle import BundleLeaf, CosignedCheckpoint, PartitionLeaves, PartitionStart
 from broker.core.incarnations import Incarnation, Incarnations, SignedCheckpoint
 from broker.core.streams import Position, StreamPartition
-from broker.core.tree.checkpoint import marshal_note, parse_note
+from broker.core.tree.checkpoint import Checkpoint, marshal_note, parse_note
 from broker.core.tree.cosignature import with_cosignatures
 from broker.core.tree.witnesspolicy import parse_policy
 from broker.trust.witnesskeys import witness_checks
 from tests.support.trees import GrownTree
 from tests.support.witnesses import SampleLog, SampleWitness
+
+if TYPE_CHECKING:
+    from broker.core.audit.findings import Finding
 
 CASES_0 = StreamPartition("cases", 0)
 TREE = GrownTree(f"sample leaf {index}".encode() for index in range(20))
@@ -77,7 +84,16 @@ def test_a_history_that_witnesses_have_not_seen_is_a_fork() -> None:
 
 
 def test_a_bundle_that_is_shorter_than_what_witnesses_have_cosigned_is_wrong() -> None:
-    assert codes(audit(brought=False), start(cosigned(LOG, 12, A, B))) == ["PROOF_INVALID"]
+    (finding,) = audit(brought=False).take(start(cosigned(LOG, 12, A, B)))
+    assert (finding.code, finding.severity) == ("PROOF_INVALID", Severity.ERROR)
+    # Both checkpoints are shown.
+    assert [(one.stated, one.value) for one in finding.compared if "size" in one.stated] == [
+        (Stated.SIZE_SIGNED, "9"),
+        (Stated.SIZE_SEEN, "12"),
+    ]
+    roots = [b64encode(TREE.roots[size]).decode() for size in (9, 12)]
+    assert finding.compared[1] == Compared(Stated.ROOT_SIGNED, roots[0])
+    assert finding.compared[3] == Compared(Stated.ROOT_SEEN, roots[1])
 
 
 def test_a_checkpoint_of_another_log_or_without_the_log_s_line_does_not_count() -> None:
@@ -115,7 +131,8 @@ def test_a_forged_line_of_a_known_witness_is_wrong_though_enough_others_have_sig
 def test_without_a_policy_there_are_no_witnesses() -> None:
     made = WitnessAudit(None, LOG.verifiers)
     assert codes(made, start(cosigned(LOG, 9, A, B))) == []
-    assert (made.report().listed, made.report().cosigned) == (0, ())
+    report = made.report()
+    assert (report.needed, report.listed, report.brought, report.cosigned, report.timed) == (0, 0, False, (), 0)
 
 
 NOW_MS = 1_800_000_000_000
@@ -188,3 +205,74 @@ def test_a_policy_without_a_quorum_finds_nothing_missing_or_stale() -> None:
     made.take_leaves(leaves(0, 9))
     assert stale(made, batch((0, 2 * STALE_MS))) == []
     assert (made.report().needed, made.report().missing) == (0, ())
+
+
+NOW_S = NOW_MS // 1000
+
+
+def seen(
+    size: int, *witnesses: SampleWitness, at: int = NOW_S, partition: StreamPartition = CASES_0
+) -> BroughtCheckpoint:
+    """A checkpoint that the auditor brings, with these witnesses' lines."""
+    note = parse_note(cosigned(LOG, size, *witnesses, at=at))
+    return BroughtCheckpoint(partition, "a-log", Checkpoint.parse(note.text), note)
+
+
+def bringing(*brought: BroughtCheckpoint) -> WitnessAudit:
+    """An audit by a policy that demands no witness, so that nothing is missing or stale."""
+    policy = parse_policy(f"witness a {A.key}\nwitness b {B.key}\nquorum none\n".encode())
+    made = WitnessAudit(WitnessPolicyInUse(policy, witness_checks(policy), brought=True), LOG.verifiers, brought)
+    assert codes(made, start(LOG.note(9), ())) == []
+    made.take_leaves(leaves(0, 9))
+    return made
+
+
+def backdated(made: WitnessAudit, report: BatchReport) -> list[Finding]:
+    return [finding for finding in made.take_batch(report, NOW_MS) if finding.code == "BACKDATED"]
+
+
+def test_a_record_that_is_much_older_than_a_cosigned_tree_without_it_is_a_warning() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 3, A, B, at=NOW_S), TREE.consistency(3, 9))) == []
+    for part in (leaves(0, 2), leaves(2, 4), leaves(6, 3)):
+        made.take_leaves(part)
+    # In the tree it may be of any age. After it, it may be a little older.
+    assert backdated(made, batch((2, 9 * STALE_MS), (3, STALE_MS))) == []
+    (found,) = backdated(made, batch((3, STALE_MS + 1500), (4, STALE_MS + 1500)))
+    assert (found.severity, found.record_id, found.position) == (Severity.WARNING, "3", Position(*CASES_0, 6))
+    assert "accepted 601 s before witnesses cosigned a tree of 3 records without it" in found.message
+    # Once for each checkpoint.
+    assert backdated(made, batch((5, 9 * STALE_MS))) == []
+
+
+def test_what_the_auditor_brings_bounds_the_times_of_its_own_partition() -> None:
+    made = bringing(
+        seen(3, A), seen(5, A, B), seen(0, B), seen(5, C), seen(2, A, partition=StreamPartition("cases", 1))
+    )
+    assert made.report().timed == 3
+    found = backdated(made, batch((0, 2 * STALE_MS), (1, 2 * STALE_MS)))
+    assert [(one.record_id, "tree of 0 records" in one.message) for one in found] == [("0", True)]
+    # Each of the other two is met in one batch.
+    found = backdated(made, batch(*((index, 2 * STALE_MS) for index in range(9))))
+    assert sorted((one.record_id, one.message[one.message.index("tree of") :][:9]) for one in found) == [
+        ("3", "tree of 3"),
+        ("5", "tree of 5"),
+    ]
+
+
+def test_of_several_witnesses_that_cosigned_what_is_brought_the_earliest_time_counts() -> None:
+    note = LOG.note(3)
+    lines = [one.cosign(parse_note(note).text, at) for one, at in ((A, NOW_S), (B, NOW_S - 100))]
+    both = parse_note(with_cosignatures(note, lines))
+    made = bringing(BroughtCheckpoint(CASES_0, "a-log", Checkpoint.parse(both.text), both))
+    assert backdated(made, batch((3, STALE_MS + 100_000))) == []
+    assert len(backdated(made, batch((3, STALE_MS + 100_001)))) == 1
+
+
+def test_the_warning_of_stale_cosignatures_says_how_much_they_cover() -> None:
+    made = audit()
+    assert codes(made, start(cosigned(LOG, 3, A, B), TREE.consistency(3, 9))) == []
+    made.take_leaves(leaves(0, 9))
+    (finding,) = made.take_batch(batch((4, 2 * STALE_MS)), NOW_MS)
+    assert "cases/0: witnesses have cosigned only the first 3 of 9 records" in finding.message
+    assert "over 10 minutes before the bundle was made" in finding.message

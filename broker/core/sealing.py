@@ -145,6 +145,15 @@ def check_sealing(directory: Directory, body: Body) -> None:
         _refuse_wraps(body, missing[0], "is missing, though the agency may have a sealed section")
 
 
+def check_past_sealing(directory: Directory, body: Body) -> None:
+    """As ``check_sealing``, for an audit: a version without any encryption key is from before sections were sealed.
+
+    Brokers and edges make no such exception. Who has seen a key statement takes no version without it.
+    """
+    if any(agency.encryption_keys for agency in directory.agencies.values()):
+        check_sealing(directory, body)
+
+
 def _key_of(directory: Directory, body: Body, wrap: KeyWrap) -> EncryptionKey:
     listed = directory.agencies.get(wrap.agency)
     known = [] if listed is None else [key for key in listed.encryption_keys if key.key_id == wrap.key_id]

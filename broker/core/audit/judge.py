@@ -48,7 +48,7 @@ from broker.core.former import check_former
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, signer_end, versions_at
 from broker.core.policy import check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
-from broker.core.sealing import check_sealing
+from broker.core.sealing import check_past_sealing
 from broker.core.sections import unsalted
 from broker.core.streams import EVENT_KINDS, Position, StreamPartition
 from broker.core.tree.leaf import Leaf
@@ -290,7 +290,7 @@ def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_m
     # (5) Allowed then. The exchange tells what happened also when its directory has expired.
     if body.publisher != directory.exchange:
         check_publish(directory, body)
-        check_sealing(directory, body)
+        check_past_sealing(directory, body)
         check_times(body, at_ms - CHANGE_OF_DIRECTORY_MS, MOST_SKEW_MS + CHANGE_OF_DIRECTORY_MS)
         if at_ms >= directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS:
             message = f"version {directory.version} of the directory had expired when the record was accepted"

@@ -1,7 +1,6 @@
 """Judge a whole replay: whether it is complete, in order and unchanged, and who got the records.
 
-Part of verification.py. Batches are judged one by one (judge.py). This module judges them
-together:
+Part of verification.py. Batches are judged one by one (judge.py). This module judges them together:
 
 1. the header names the exchange of the pinned directory, and the bundle has the directory versions that were in force
    when its records were accepted: HEADER_INVALID, DIRECTORY_MISSING
@@ -34,13 +33,7 @@ from broker.core.audit.brought import Brought, judge_brought, leave_unjudged
 from broker.core.audit.broughtreceipts import BroughtReport
 from broker.core.audit.deliveries import DeliveryAudit
 from broker.core.audit.fates import Fates
-from broker.core.audit.findings import (
-    MAX_FINDINGS,
-    Finding,
-    Republished,
-    error,
-    warning,
-)
+from broker.core.audit.findings import MAX_FINDINGS, Finding, Republished, error, warning
 from broker.core.audit.handovers import handovers
 from broker.core.audit.partition import PartitionAudit
 from broker.core.audit.received import judge_received

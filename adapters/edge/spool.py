@@ -97,6 +97,8 @@ class Spool:
             self._connection = open_file(path, _SCHEMA, exclusive=True)
             # What is deleted is overwritten: drafts are plain until their records are signed.
             self._connection.execute("PRAGMA secure_delete = ON")
+            # The journal of a savepoint has pages as they were before. It is in no file.
+            self._connection.execute("PRAGMA temp_store = MEMORY")
             self.numbers: Final = Numbers(self._connection, self._locked)
             self.holds: Final = Holds(self._connection, self._locked)
             self.staging: Final = Staging(self._connection, self._locked, self.transaction)
@@ -111,6 +113,7 @@ class Spool:
         """Release the file when no other thread is inside a transaction. Idempotent."""
         # SQLite crashes the process if a connection is closed while another thread uses it.
         with self._lock:
+            self.staging.close()
             self._connection.close()
 
     @contextlib.contextmanager

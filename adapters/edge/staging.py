@@ -9,12 +9,17 @@ start: nothing of it was published, and no number was used.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import secrets
+import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.edge.spoolpart import SpoolPart
+from broker.sqlitefile import FileTrouble, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
 DRAFTS_AT_ONCE: Final = 100
 """The most drafts in one transaction."""
@@ -31,9 +36,7 @@ CREATE TABLE drafts (
 );
 CREATE INDEX drafts_of_file ON drafts (file, number)
 """
-_PLACES_TABLE: Final = (
-    "CREATE TEMP TABLE IF NOT EXISTS places (place TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID"
-)
+_PLACES_TABLE: Final = "CREATE TABLE places (place BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID"
 
 
 class StagedDraft(NamedTuple):
@@ -60,12 +63,28 @@ class StagedFile(NamedTuple):
 class Staging(SpoolPart):
     """See the module."""
 
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        locked: Callable[[], AbstractContextManager[None]],
+        transaction: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__(connection, locked, transaction)
+        # A nameless file on disk, so that memory does not grow with a source file. It goes with the connection. Nobody
+        # can tell the places from it: the key is only in memory.
+        self._places: Final = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._places.execute(_PLACES_TABLE)
+        self._key: Final = secrets.token_bytes(32)
+        self._is_to_forget = True
+
+    def close(self) -> None:
+        """Release the file of the places. Idempotent."""
+        self._places.close()
+
     def begin(self, sha256: bytes) -> int:
         """Begin with a file of this digest. Returns its number here."""
         with self._transaction():
-            # On disk, so that memory does not grow with a file. It goes with the connection.
-            self._connection.execute(_PLACES_TABLE)
-            self._connection.execute("DELETE FROM places")
+            self._places.execute("DELETE FROM places")
             row = self._connection.execute(
                 "INSERT INTO staged_files (sha256) VALUES (?) RETURNING number", (sha256,)
             ).fetchone()
@@ -76,10 +95,10 @@ class Staging(SpoolPart):
 
         One file at a time: ``begin`` counts anew.
         """
+        digest = hashlib.blake2b(where.encode(), key=self._key, digest_size=32).digest()
+        query = "INSERT INTO places VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
         with self._locked():
-            (times,) = self._connection.execute(
-                "INSERT INTO places VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times", (where,)
-            ).fetchone()
+            (times,) = self._places.execute(query, (digest,)).fetchone()
         return f"{where}, {times}"
 
     def add(self, file: int, drafts: Sequence[StagedDraft]) -> None:
@@ -112,6 +131,7 @@ class Staging(SpoolPart):
         taken: list[StagedDraft] = []
         last = 0
         with self._locked():
+            self._is_to_forget = True
             with contextlib.closing(self._connection.execute(query, (file, DRAFTS_AT_ONCE))) as rows:
                 for number, *draft in rows:
                     taken.append(StagedDraft(*draft))
@@ -131,34 +151,46 @@ class Staging(SpoolPart):
         with self._locked():
             self._connection.execute("DELETE FROM staged_files WHERE number = ?", (file,))
 
-    def discard(self, file: int) -> None:
-        """Delete a file with its drafts, a few at a time."""
-        deleted = 1
-        while deleted:
+    def discard(self, file: int, most_parts: int | None = None) -> None:
+        """Delete a file with its drafts, a few at a time.
+
+        ``most_parts``: how many transactions at most. What is left then is swept at the next start.
+        """
+        self._is_to_forget = True
+        deleted = DRAFTS_AT_ONCE
+        parts = 0
+        while deleted == DRAFTS_AT_ONCE and parts != most_parts:
             with self._transaction():
                 deleted = self._connection.execute(
                     "DELETE FROM drafts WHERE number IN (SELECT number FROM drafts WHERE file = ? LIMIT ?)",
                     (file, DRAFTS_AT_ONCE),
                 ).rowcount
-        with self._transaction():
-            self.finish(file)
+                if deleted < DRAFTS_AT_ONCE:
+                    self.finish(file)
+            parts += 1
         self.forget()
 
     def forget(self) -> None:
         """Leave nothing of deleted drafts in the spool's files. Call it outside a transaction.
 
         SQLite overwrites what is deleted, but its write-ahead log still has the pages of before. The disk itself may
-        keep old blocks.
+        keep old blocks. If it was done since drafts were deleted, nothing is done. If it fails, call it again.
         """
         with self._locked():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if not self._is_to_forget:
+                return
+            (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise FileTrouble(Trouble.IN_USE, "wal_checkpoint")
+            self._is_to_forget = False
 
     def sweep(self) -> None:
-        """Delete the files that an earlier process did not read to their end."""
+        """Delete the files that an earlier process did not read to their end, and what it had signed and not forgotten."""
         with self._locked():
             rows = self._connection.execute("SELECT number FROM staged_files WHERE NOT is_whole").fetchall()
         for (file,) in rows:
             self.discard(file)
+        self.forget()
 
 
 def full(drafts: Sequence[StagedDraft]) -> bool:

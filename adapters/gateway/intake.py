@@ -9,7 +9,7 @@ one sweeps; one that ends later leaves drafts that the next one signs.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapters.base import RECORD_TYPES, DecodedRecord, Issue, Severity, kind_of
 from adapters.edge.receiving import contained
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from adapters.edge.edge import Edge
     from adapters.edge.profile import Route
     from adapters.edge.staging import StagedFile
+
+
+_PARTS_AT_THE_END: Final = 50
+"""How many transactions sweep a file whose reading was stopped: well below a second."""
 
 
 class StoppedError(Exception):
@@ -65,7 +69,9 @@ class Intake:
                 log.add(Issue(Severity.INFO, "SOURCE_REPEATED", "file", message))
             staging.complete(file, refused=log.refused)
         except StoppedError:
-            # To sweep could take longer than there is time. The next start does it.
+            # To sweep all could take longer than there is time. The next start does the rest.
+            with contextlib.suppress(SpoolUnavailable):
+                staging.discard(file, _PARTS_AT_THE_END)
             raise
         except BaseException:
             with contextlib.suppress(SpoolUnavailable):
@@ -79,6 +85,7 @@ class Intake:
         Raises:
             SpoolUnavailable, StoppedError
         """
+        self._edge.spool.staging.forget()
         for file in self._edge.spool.staging.whole():
             log = IssueLog()
             yield file, self._sign(file.number, file.sha256, log, refused=file.refused), log
@@ -107,20 +114,24 @@ class Intake:
 
     def _sign(self, file: int, sha256: bytes, log: IssueLog, *, refused: bool) -> int:
         spool, count, left = self._edge.spool, 0, True
-        while left:
-            if self._stopped.is_set():
-                raise StoppedError
-            with spool.transaction():
-                drafts = spool.staging.take(file)
-                count += sum(self._sign_one(draft, sha256, log) for draft in drafts)
-                if log.refused:
-                    spool.staging.refuse(file)
-                left = bool(drafts)
-                if not left:
-                    spool.staging.finish(file)
-                    if sha256 and not (refused or log.refused):
-                        spool.add_source(sha256)
-        spool.staging.forget()
+        try:
+            while left:
+                if self._stopped.is_set():
+                    raise StoppedError
+                with spool.transaction():
+                    drafts = spool.staging.take(file)
+                    count += sum(self._sign_one(draft, sha256, log) for draft in drafts)
+                    if log.refused:
+                        spool.staging.refuse(file)
+                    left = bool(drafts)
+                    if not left:
+                        spool.staging.finish(file)
+                        if sha256 and not (refused or log.refused):
+                            spool.add_source(sha256)
+        finally:
+            # The records are signed, whether this succeeds or not. If not, ``resume`` does it, at every look.
+            with contextlib.suppress(SpoolUnavailable):
+                spool.staging.forget()
         return count
 
     def _sign_one(self, draft: StagedDraft, sha256: bytes, log: IssueLog) -> bool:

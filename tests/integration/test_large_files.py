@@ -24,6 +24,7 @@ from adapters.edge.signing import sign_and_spool
 from adapters.edge.spool import Spool
 from adapters.edge.staging import DRAFTS_AT_ONCE
 from adapters.gateway.inbound import Inbound
+from adapters.gateway.intake import StoppedError
 from adapters.gateway.outbound import Outbound
 from adapters.gateway.process import _send
 from adapters.records.sections import section_type, split
@@ -214,6 +215,25 @@ async def test_what_is_refused_of_a_file_whose_signing_was_killed_is_reported(ki
             (reason,) = outbound.folders.quarantine.iterdir()
             assert {issue["code"] for issue in json.loads(reason.read_text())["issues"]} == {"INPUT_REFUSED"}
             assert not spool.seen_source(hashlib.sha256(source.read_bytes()).digest())
+
+
+async def test_a_file_whose_reading_is_stopped_leaves_no_drafts_behind(killed: tuple[Path, Path, Path]) -> None:
+    profile_path, path, source = killed
+    profile, routes = load_profile(profile_path)
+    async with open_edge(profile) as edge:
+        spool = HaltingSpool(path, PART // 2)
+        with contextlib.closing(spool):
+            outbound = Outbound(edge._replace(spool=spool), profile.gateway, routes, Limits())
+            taking = asyncio.create_task(asyncio.to_thread(outbound.take, source.read_bytes(), {}))
+            assert await asyncio.to_thread(spool.reached.wait, BOUND_SECONDS)
+            assert spool._one("SELECT count(*) > 0 FROM drafts") == (1,)
+            outbound.stop()
+            spool.go_on.set()
+            with pytest.raises(StoppedError):
+                await taking
+            assert spool._one("SELECT (SELECT count(*) FROM drafts), (SELECT count(*) FROM staged_files)") == (0, 0)
+            wal = path.with_name(f"{path.name}-wal")
+            assert wal.stat().st_size == 0
 
 
 async def _take_again(profile_path: Path, spool: Spool, content: bytes) -> tuple[int, bool]:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from adapters.edge.spool import Spool
 from adapters.edge.staging import DRAFTS_AT_ONCE, StagedDraft, StagedFile, full
+from broker.core.errors import SpoolUnavailable
+from tests.support.canaries import found_in_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+CANARY = b"CANARY-5e1d (synthetic)"
 
 
 @pytest.fixture
@@ -112,3 +119,68 @@ def test_records_at_one_place_are_told_apart_and_each_file_counts_for_itself(spo
         spool.staging.begin(b"sha")
         places = [spool.staging.place(where) for where in ("row 1", "row 2", "row 1")]
         assert places == ["row 1, 1", "row 2, 1", "row 1, 2"]
+
+
+def sign_all(spool: Spool) -> None:
+    """Take a file in, up to the moment before ``forget``."""
+    file = spool.staging.begin(b"sha")
+    spool.staging.add(file, [draft._replace(record=CANARY) for draft in drafts(DRAFTS_AT_ONCE + 1)])
+    spool.staging.complete(file, refused=False)
+    while taken(spool, file):
+        pass
+    with spool.transaction():
+        spool.staging.finish(file)
+
+
+def is_plain(folder: Path) -> bool:
+    return found_in_files(folder, {"draft": CANARY}) != set()
+
+
+def test_a_start_leaves_nothing_of_drafts_that_were_signed_before_the_process_was_killed(
+    spool: Spool, path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sign_all(spool)
+    # The files are as a process leaves them that is killed now.
+    killed = tmp_path_factory.mktemp("killed") / "folder"
+    shutil.copytree(path.parent, killed)
+    assert is_plain(killed)
+    with contextlib.closing(Spool(killed / "spool.db")):
+        assert not is_plain(killed)
+
+
+def test_a_start_leaves_nothing_of_drafts_whose_last_transaction_was_stopped(
+    spool: Spool, path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = spool.staging.begin(b"sha")
+    spool.staging.add(file, [draft._replace(record=CANARY) for draft in drafts(DRAFTS_AT_ONCE)])
+    killed = tmp_path_factory.mktemp("killed") / "folder"
+    shutil.copytree(path.parent, killed)
+    with contextlib.closing(Spool(killed / "spool.db")):
+        assert not is_plain(killed)
+
+
+def test_what_cannot_be_forgotten_now_is_forgotten_with_the_next_file(spool: Spool, path: Path) -> None:
+    for number in range(3):
+        spool.add_directory(number, b"{}")
+    sign_all(spool)
+    # A statement that is still read keeps the write-ahead log as it is.
+    with contextlib.closing(spool._connection.execute("SELECT document FROM directories")) as reading:
+        reading.fetchone()
+        with pytest.raises(SpoolUnavailable):
+            spool.staging.forget()
+        assert is_plain(path.parent)
+    spool.staging.forget()
+    assert not is_plain(path.parent)
+
+
+def test_no_draft_is_in_a_temporary_file(spool: Spool) -> None:
+    # A savepoint's journal has the pages as they were before it.
+    assert spool._one("PRAGMA temp_store") == (2,)
+
+
+def test_the_places_of_a_file_are_in_no_file_as_they_are(
+    spool: Spool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    spool.staging.begin(b"sha")
+    assert spool.staging.place("row SYN-CASE-1") == "row SYN-CASE-1, 1"
+    assert "row SYN-CASE-1" not in "\n".join(spool.staging._places.iterdump())

@@ -52,7 +52,7 @@ from broker.trust.keyring import LiveKeyring
 from broker.trust.revocation_files import RevocationFiles
 from broker.trust.sealing import AesGcmCipher
 from broker.trust.signers import WatchedSigner, lists
-from broker.trust.system import SystemClock, SystemEntropy
+from broker.trust.system import SystemClock, SystemEntropy, forbid_core_dumps
 from broker.trust.tls import WatchedTls
 from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
@@ -161,13 +161,14 @@ class Edge(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[Edge]:
-    """Load keys and trust, open the spool, and make ready to connect.
+    """Load keys and trust, open the spool, and make ready to connect. From now on the process leaves no core dump.
 
     Raises:
         SetupInvalid: a file or setting cannot be used.
         DirectoryUnavailable: the directory has expired.
         SpoolUnavailable: another gateway or program uses the spool.
     """
+    forbid_core_dumps()
     clock, codec, config = SystemClock(), ProtobufCodec(), profile.agency
     tls = WatchedTls(TlsFiles(config.certificate, config.key, config.authorities), clock)
     signer = WatchedSigner(config.signing_key, config.signing_certificate, clock)

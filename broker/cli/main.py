@@ -19,6 +19,7 @@ import click
 from broker.cli.interrupts import INTERRUPTED, ends_at_once
 from broker.core.errors import CaseExchangeError, Internal, SetupInvalid
 from broker.extras import needed
+from broker.trust.system import forbid_core_dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,7 @@ def main() -> None:
     """Run the command and exit."""
     # What a command writes is for its user alone, if it does not say otherwise.
     os.umask(_PRIVATE)
+    forbid_core_dumps()
     codecs.register_error(_ESCAPED, _escaped)
     for stream in (sys.stdout, sys.stderr):
         _write_everything(stream)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import secrets
 import time
 from typing import TYPE_CHECKING, Final
@@ -14,6 +16,16 @@ LEAP_MS: Final = 120_000
 """A larger step of the machine's time of day is a leap. As much may a publisher's clock be ahead."""
 _VERSION: Final = 0x7 << 12
 _VARIANT: Final = 0x2 << 62
+
+
+def forbid_core_dumps() -> None:
+    """The system writes no core dump of this process, or of those that it starts: it would hold keys and records.
+
+    A program to which the system hands its dumps (``core_pattern``) sees the limit too, and has to heed it, as
+    systemd-coredump does.
+    """
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 class SystemClock:

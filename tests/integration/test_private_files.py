@@ -2,22 +2,69 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import stat
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from adapters.edge.edge import open_edge
+from adapters.edge.profile import load_profile
 from tests.integration.test_ending import INPUT, tables, wait_for
+from tests.support.canaries import family
 from tests.support.exchange import broker_tables
 from tests.support.process import COMMAND, edge_tables, write_toml
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.support.pki import SamplePki
 
 
 def started(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, text=True, umask=0)
+
+
+def core_limit(pid: int) -> str:
+    (line,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file size" in line]
+    return line.split()[4]
+
+
+@pytest.fixture
+def core_dumps() -> Iterator[None]:
+    """A process has the limits of the one that starts it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    assert core_limit(os.getpid()) != "0"
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
+@pytest.mark.usefixtures("core_dumps")
+def test_no_process_with_keys_leaves_a_core_dump(pki: SamplePki, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "broker.toml", broker_tables(pki, tmp_path / "log"))
+    with started("serve", "--config", config) as broker:
+        assert broker.stdout is not None
+        target = broker.stdout.readline().split()[-1]
+        edge = write_toml(tmp_path / "edge.toml", tables(pki, tmp_path, target))
+        with started("gateway", "--profile", edge) as gateway:
+            assert gateway.stdout is not None
+            ready = gateway.stdout.readline()
+            limits = [core_limit(pid) for pid in (gateway.pid, *family(broker.pid))]
+            gateway.terminate()
+        broker.terminate()
+    assert ready
+    assert set(limits) == {"0"}
+
+
+@pytest.mark.usefixtures("core_dumps")
+async def test_a_program_with_an_edge_leaves_no_core_dump(pki: SamplePki, tmp_path: Path) -> None:
+    profile, _ = load_profile(write_toml(tmp_path / "edge.toml", tables(pki, tmp_path, "localhost:1")))
+    async with open_edge(profile):
+        assert core_limit(os.getpid()) == "0"
 
 
 def test_no_one_else_can_open_what_a_broker_a_gateway_and_a_replay_write(pki: SamplePki, tmp_path: Path) -> None:

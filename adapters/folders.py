@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -28,6 +29,7 @@ _ABOUT: Final = ".about.json"
 _REASON: Final = ".reason.json"
 ENVELOPE: Final = ".envelope"
 """The suffix of a delivered record in a quarantine, as it was delivered."""
+TAKEN_DIGITS: Final = 32
 _MAX_ABOUT: Final = 1 << 20
 _ID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _DELIVERED: Final = re.compile(rf"({'|'.join(RECORD_TYPES)})-({_ID})(\.[A-Za-z0-9.]+)")
@@ -180,6 +182,24 @@ def write_reason(quarantine: Path, name: str, facts: object) -> None:
 def refused_name(path: Path) -> str:
     """The name that a file in a quarantine has in common with its reason."""
     return path.name.removesuffix(_REASON).removesuffix(ENVELOPE)
+
+
+def taken_name(sha256: bytes) -> str:
+    """The beginning of the name, in ``done`` or a quarantine, of the source file with this digest."""
+    return sha256.hex()[:TAKEN_DIGITS]
+
+
+def count_anew(folder: Path, sha256: bytes) -> None:
+    """Let a source file look as if it had come into the folder now. If it is not there, nothing is done.
+
+    Raises:
+        OSError
+    """
+    for path in folder.glob(f"{taken_name(sha256)}*"):
+        with contextlib.suppress(FileNotFoundError):
+            state = path.lstat()
+            # The times of its content stay. The one of its status is now.
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns), follow_symlinks=False)
 
 
 def drop_reason(quarantine: Path, name: str) -> None:

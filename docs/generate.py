@@ -69,8 +69,12 @@ All are in `gateway.folder`.
 
 Nothing is deleted from these folders unless `[retention]` says so. An agency's law usually does: set the days. A
 sweep at the start and every hour then deletes what is older, and logs how many files it were. The age counts from
-when a file came into its folder. `done_days` is also for `inbox/attachments/`. In the outbox all records of a case
-go together, when the newest is old enough. So a Closure stays as long as the notice that it withdrew, and a picture
+when a file came into its folder; from a backup, when it was restored. A source file stays in `done/` and `quarantine/`
+while a record of it has neither a receipt nor a refusal, and counts anew when the broker refuses one. `done_days` is
+also for `inbox/attachments/`: they stay while anything is in the inbox, or an old file waits for receipts. Keep the
+pictures of your own system until then: after a refusal they may be gone. In the outbox all records of a case, and of
+cases that they name, go together, when the newest is old enough. So a Closure stays
+as long as the notice that it withdrew, and a picture
 as long as a record that names it. A notice board shows what is in the outbox: what is swept is not shown any more.
 `case-exchange dna watch --keep-days` does the same for the laboratory's `done/` and `quarantine/`.
 

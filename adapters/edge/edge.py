@@ -233,7 +233,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),
                 sweep(spool.sent, clock, profile.keep_days),
-                keep_swept(profile.folder, profile.retention, clock.now_ms),
+                keep_swept(profile.folder, profile.retention, clock.now_ms, spool.holds.sources),
             )
             watching = [asyncio.create_task(each) for each in work]
             try:

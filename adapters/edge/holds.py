@@ -29,6 +29,8 @@ CREATE INDEX outgoing_next ON outgoing (number, due_ms, refused_issue_ms) WHERE 
 """
 """Records of an older spool have no case id here: they go one after another."""
 
+_AT_ONCE: Final = 1000
+
 
 class Outgoing(NamedTuple):
     """A signed record that has no receipt yet.
@@ -105,6 +107,34 @@ class Holds:
                 "UPDATE outgoing SET due_ms = 0, refused_issue_ms = 0, envelope = ? WHERE record_id = ?",
                 (envelope, record_id),
             )
+
+    def source_of(self, record_id: str) -> bytes:
+        """The digest of the source file of a record, or empty."""
+        query = "SELECT sha256 FROM source_records WHERE record_id = ?"
+        with self._locked():
+            row = self._connection.execute(query, (record_id,)).fetchone()
+        return b"" if row is None else bytes(row[0])
+
+    def sources(self) -> set[bytes]:
+        """The digests of the source files with records that have neither a receipt nor a refusal.
+
+        They are read a few at a time.
+        """
+        with self._locked():
+            staged = self._connection.execute("SELECT sha256 FROM staged_files").fetchall()
+        found = {bytes(row[0]) for row in staged}
+        query = (
+            "SELECT outgoing.number, sha256 FROM outgoing LEFT JOIN source_records USING (record_id)"
+            " WHERE outgoing.number > ? ORDER BY outgoing.number LIMIT ?"
+        )
+        # Records that are sent again stand before the others, with numbers below zero too.
+        last: int | None = -(1 << 63)
+        while last is not None:
+            with self._locked():
+                rows = self._connection.execute(query, (last, _AT_ONCE)).fetchall()
+            found |= {bytes(row[1]) for row in rows if row[1]}
+            last = rows[-1][0] if rows else None
+        return found
 
     def count(self) -> int:
         """How many records are held. Those behind them do not count."""

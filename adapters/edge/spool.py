@@ -4,7 +4,9 @@ It is one SQLite file. Everything is durable here before it is sent or reported.
 whole: after a crash either all are there or none (``staging``). So no record is published twice with two ids, and a
 recipient sees no gap in the publisher's numbers.
 
-The file belongs to the agency. Its records are not encrypted, so it stays on the agency's machine with mode 0600.
+The file belongs to the agency, and stays on its machine with mode 0600. Signed records are in it as they are sent:
+sealed, but for sections that the directory lets be plain. Drafts are plain until they are signed. Case numbers,
+barcodes and the places of records in their files are plain for ever.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class Staging(SpoolPart):
             self._is_to_forget = False
 
     def sweep(self) -> None:
-        """Delete the files that an earlier process did not read to their end, and what it had signed and not forgotten."""
+        """Delete the files that an earlier process did not read to their end, and forget what it had signed."""
         with self._locked():
             rows = self._connection.execute("SELECT number FROM staged_files WHERE NOT is_whole").fetchall()
         for (file,) in rows:

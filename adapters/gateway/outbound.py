@@ -162,7 +162,7 @@ class Outbound:
             taken = TakenIn(count, tuple(log.kept), log.refused, log.further)
             _log.info("the rest of a file taken in", count=count, reason=",".join(_codes(taken)))
             if taken.refused:
-                folders.write_reason(self.folders.quarantine, _name(file.sha256), _reason(taken))
+                folders.write_reason(self.folders.quarantine, folders.taken_name(file.sha256), _reason(taken))
 
     def _take_and_move(self, path: Path) -> bool:
         with open_source(path, follow=False) as file:
@@ -172,7 +172,7 @@ class Outbound:
                 _log.info("a file changed while it was read, so it waits")
                 return False
             # The file's name may be a person's name: it is not logged, and a refused file is kept without it.
-            name = (uuid.uuid4().hex if source.sha256 is None else _name(source.sha256)) + _suffix(path)
+            name = (uuid.uuid4().hex if source.sha256 is None else folders.taken_name(source.sha256)) + _suffix(path)
             if not taken.refused:
                 _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
                 # If the file came again, its refused records are taken in now.
@@ -186,6 +186,11 @@ class Outbound:
         return True
 
     def _set_aside(self, record_id: str, refusal: CaseExchangeError) -> None:
+        # Its file may be the only place that has it, and waits for somebody who mends it.
+        sha256 = self._edge.spool.holds.source_of(record_id)
+        for folder in (self.folders.done, self.folders.quarantine):
+            if sha256:
+                folders.count_anew(folder, sha256)
         facts = {"reason": refusal.reason, "message": refusal.message, "remedy": refusal.remedy}
         folders.write_reason(self.folders.quarantine, record_id, facts)
 
@@ -197,10 +202,6 @@ def _suffix(path: Path) -> str:
 
 def _codes(taken: TakenIn) -> list[str]:
     return sorted({item.code for item in taken.issues} | {item.code for item in taken.further})
-
-
-def _name(sha256: bytes) -> str:
-    return sha256.hex()[:32]
 
 
 def _reason(taken: TakenIn) -> dict[str, object]:

@@ -28,6 +28,7 @@ from adapters.gateway.process import _again, _send
 from adapters.reading import Attachments
 from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
+from adapters.retention import RetentionConfig, sweep_folders
 from broker.cli.verify import verify
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
@@ -409,6 +410,32 @@ async def test_what_the_broker_refuses_for_good_leaves_the_spool_with_its_reason
         assert edge.spool.outgoing(10) == []
         reasons = [json.loads(path.read_text())["reason"] for path in outbound.folders.quarantine.glob("*.reason.json")]
         assert reasons == ["RIGHT_DENIED"] * 2
+
+
+async def test_a_file_stays_in_done_while_its_records_wait_and_after_a_refusal_as_long_as_a_new_one(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    wrong = {"recipients": ["national-dna-database"], "purpose": "child-rescue"}
+    profile, routes = police_profile(exchange, tmp_path, CaseRecord=wrong, SampleRequest=SAMPLES)
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        (outbound.folders.inbox / "a.csv").write_bytes((INPUT / "rescued-children.csv").read_bytes())
+        # A file that did not change between two looks is finished.
+        assert [outbound.take_inbox(), outbound.take_inbox()] == [0, 1]
+        (kept,) = outbound.folders.done.iterdir()
+        came_ns, days = kept.stat().st_ctime_ns, RetentionConfig(done_days=1)
+
+        def swept(ms: int) -> int:
+            now_ms = came_ns // 1_000_000 + 86_400_000 + ms
+            return sweep_folders(profile.folder, days, now_ms, edge.spool.holds.sources).done
+
+        assert swept(1_000_000) == 0
+        await outbound.publish_spooled()
+        assert edge.spool.holds.sources() == set()
+        assert kept.stat().st_ctime_ns > came_ns
+        # For a file that came and was refused now, it is not time yet.
+        assert swept(1) == 0
+        assert swept(1_000_000) == 1
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,23 @@ async def test_a_file_for_an_agency_without_a_key_is_refused_with_what_to_do_and
         assert edge.spool.next_sequence(LAB) == 1
 
 
+async def test_what_spool_and_quarantine_have_plain_is_what_the_docs_say(exchange: Exchange, tmp_path: Path) -> None:
+    profile, routes = police_profile(exchange, tmp_path, SampleRequest=SAMPLES)
+    case = {"number": b"SYN-CASE-9"}
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        outbound.take(request_file().replace(b'"caseReference": "SYN-1"', b'"caseReference": "SYN-CASE-9"'), {})
+        edge.spool.staging.forget()
+        assert found_in_files(profile.folder, case | {"content": CANARY.encode()}) == {"number"}
+        refused = outbound.folders.inbox / "a.json"
+        refused.write_bytes(request_file().replace(b"SAMPLE_ROLE_CHILD", b"SAMPLE_ROLE_OTHER"))
+        assert [outbound.take_inbox(), outbound.take_inbox()] == [0, 1]
+        # The agency's own file, for somebody to mend. Its reason does not quote it.
+        assert found_in_files(outbound.folders.quarantine, {"content": CANARY.encode()}) == {"content"}
+        (reason,) = outbound.folders.quarantine.glob("*.reason.json")
+        assert CANARY.encode() not in reason.read_bytes()
+
+
 async def test_a_program_that_publishes_plain_is_refused(exchange: Exchange) -> None:
     publisher = await exchange.publisher()
     with pytest.raises(SealingRequired):

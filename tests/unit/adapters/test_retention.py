@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -92,9 +93,71 @@ def test_files_go_when_they_were_here_long_enough_and_not_before(root: Path) -> 
     write_reason(root / "quarantine", "b.csv", {})
     (root / "quarantine" / "b.csv").write_bytes(b"x")
     assert sweep_folders(root, ALL, long_after(root) - DAY_MS) == Swept(0, 0, 0)
-    assert sweep_folders(root, ALL, long_after(root)) == Swept(2, 2, 0)
-    # What was not taken in yet stays, however old it is.
-    assert everything(root) == {"next.csv"}
+    assert sweep_folders(root, ALL, long_after(root)) == Swept(1, 2, 0)
+    # What was not taken in yet stays, however old it is, and so does what it may name.
+    assert everything(root) == {"next.csv", "p.png"}
+    (root / "inbox" / "next.csv").unlink()
+    assert sweep_folders(root, ALL, long_after(root)) == Swept(1, 0, 0)
+
+
+SOURCE = bytes(range(32))
+
+
+@pytest.mark.parametrize("folder", ["done", "quarantine"])
+def test_a_source_file_and_attachments_stay_while_a_record_of_it_waits(root: Path, folder: str) -> None:
+    name = f"{folders.taken_name(SOURCE)}.csv"
+    (root / folder / name).write_bytes(b"x")
+    (root / "inbox" / "attachments" / "p.png").write_bytes(PICTURE)
+    (root / "done" / "other.csv").write_bytes(b"x")
+    assert sweep_folders(root, ALL, long_after(root), lambda: {SOURCE}) == Swept(1, 0, 0)
+    assert everything(root) == {name, "p.png"}
+    assert sum(sweep_folders(root, ALL, long_after(root), set)) == 2
+
+
+def test_a_source_file_whose_record_is_refused_meanwhile_counts_anew(root: Path) -> None:
+    name = f"{folders.taken_name(SOURCE)}.csv"
+    (path := root / "done" / name).write_bytes(b"x")
+    former, mtime_ns = path.stat(), path.stat().st_mtime_ns
+
+    def refuse() -> set[bytes]:
+        # The refusal comes while the sweep runs: the spool has nothing of the file any more.
+        end = time.monotonic() + 10
+        while path.stat().st_ctime_ns < former.st_ctime_ns + 2_000_000:
+            folders.count_anew(root / "done", SOURCE)
+            assert time.monotonic() < end
+        return set()
+
+    now_ms = former.st_ctime_ns // 1_000_000 + int(DAYS * DAY_MS) + 1
+    assert sweep_folders(root, ALL, now_ms, refuse) == Swept(0, 0, 0)
+    assert path.stat().st_mtime_ns == mtime_ns
+    folders.count_anew(root / "quarantine", SOURCE)
+
+
+def test_a_correction_stays_as_long_as_the_notice_of_another_case_that_it_names(root: Path) -> None:
+    notice = record(root, 2, "PublicNotice", case=2)
+    correction = record(root, 1, "Correction", case=1)
+    replace_file(correction, json.dumps({"targetRecordId": notice.stem.partition("-")[2]}).encode())
+    now_ms = a_day_after(later(correction, again(notice)))
+    assert sweep_folders(root, ALL, now_ms) == Swept(0, 0, 0)
+    assert sweep_folders(root, ALL, now_ms + DAY_MS) == Swept(0, 0, 4)
+
+
+def test_a_withdrawal_in_another_case_stays_as_long_as_the_notice_of_its_number(root: Path) -> None:
+    for path in [record(root, number, "PublicNotice", case=number) for number in (1, 2)]:
+        replace_file(path, b'{"noticeId": "SYN-N-1"}')
+    # The case of the notice goes on.
+    newest = record(root, 3, "CaseRecord", case=1)
+    now_ms = a_day_after(later(path, again(newest)))
+    assert sweep_folders(root, ALL, now_ms) == Swept(0, 0, 0)
+    assert sweep_folders(root, ALL, now_ms + DAY_MS) == Swept(0, 0, 6)
+
+
+def test_a_folder_that_is_named_like_a_record_holds_up_nothing(root: Path) -> None:
+    path = record(root, 1, "CaseRecord", 1)
+    path.unlink()
+    path.mkdir()
+    record(root, 2, "CaseRecord", 2)
+    assert sweep_folders(root, ALL, long_after(root)) == Swept(0, 0, 2)
 
 
 def test_the_age_of_a_file_counts_from_when_it_came(root: Path) -> None:

@@ -92,6 +92,29 @@ def test_a_source_is_in_until_a_record_of_it_is_refused_and_then_that_record_alo
     assert [item.record_id for item in spool.outgoing(2)] == ["id-0"]
 
 
+def test_the_sources_of_records_that_wait_are_known_until_each_has_its_receipt_or_refusal(spool: Spool) -> None:
+    staged = spool.staging.begin(b"staged")
+    with spool.transaction():
+        spool.add_outgoing("of no file", "case", b"")
+        for number in range(1500):
+            spool.add_outgoing(f"id-{number}", f"case-{number}", b"")
+            spool.add_record(b"first" if number < 1499 else b"last", f"row {number}", f"id-{number}")
+    assert spool.holds.sources() == {b"staged", b"first", b"last"}
+    assert (spool.holds.source_of("id-1499"), spool.holds.source_of("of no file")) == (b"last", b"")
+    spool.staging.discard(staged)
+    with spool.transaction():
+        for number in range(1499):
+            spool.sent.keep(f"id-{number}", 1)
+            spool.add_receipt(f"id-{number}", b"receipt")
+    assert spool.holds.sources() == {b"last"}
+    with spool.transaction():
+        spool.drop_refused("id-1499")
+    assert spool.holds.sources() == set()
+    # What is sent again may be refused too.
+    spool.sent.send_again(["id-0", "id-1"], lambda envelope, _: envelope)
+    assert spool.holds.sources() == {b"first"}
+
+
 def test_sequences_run_on_per_recipient_and_over_restarts(spool: Spool, path: Path) -> None:
     with spool.transaction():
         assert [spool.next_sequence("lab"), spool.next_sequence("lab"), spool.next_sequence("ngo")] == [1, 2, 1]

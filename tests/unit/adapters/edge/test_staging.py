@@ -178,9 +178,7 @@ def test_no_draft_is_in_a_temporary_file(spool: Spool) -> None:
     assert spool._one("PRAGMA temp_store") == (2,)
 
 
-def test_the_places_of_a_file_are_in_no_file_as_they_are(
-    spool: Spool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_the_places_of_a_file_are_in_no_file_as_they_are(spool: Spool) -> None:
     spool.staging.begin(b"sha")
     assert spool.staging.place("row SYN-CASE-1") == "row SYN-CASE-1, 1"
     assert "row SYN-CASE-1" not in "\n".join(spool.staging._places.iterdump())

@@ -160,5 +160,7 @@ def key_history(spool: Spool, governance: Governance) -> KeyHistory:
     learn_successions(documents, governance)
     for document in documents:
         with contextlib.suppress(DirectoryInvalid):
-            history.add(open_directory(document, governance))
+            # It was accepted here: what is wrong with it must not keep a better one out.
+            for broken in history.add_accepted(open_directory(document, governance)):
+                _log.error("a directory version took back a key statement", reason=broken.reason, **broken.details)
     return history

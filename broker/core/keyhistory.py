@@ -7,6 +7,7 @@ an old key into force again, or make publishers seal to fewer keys, for anybody 
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.errors import KeyHistoryBroken
@@ -32,16 +33,21 @@ class _Version(NamedTuple):
     agencies: Mapping[str, Mapping[bytes, _Stated]]
 
 
+_Known = dict[tuple[str, bytes], _Stated]
+"""By agency and key id, what all versions below one say together."""
+
+
 class KeyHistory:
     """The directory versions seen, as far as they speak of keys. Safe to call from any thread."""
 
     def __init__(self) -> None:
-        # Never changed in place, because another thread may read them.
-        self._versions: Mapping[int, _Version] = {}
-        self._faults: frozenset[tuple[int, str, bytes]] = frozenset()
+        self._lock = threading.Lock()
+        self._versions: dict[int, _Version] = {}
+        self._known: _Known = {}
+        self._faults: set[tuple[int, str, bytes]] = set()
 
     def add(self, directory: Directory) -> list[KeyHistoryBroken]:
-        """Check a version against those seen before, and remember it.
+        """Check a version against those seen before, and remember it. One that is remembered already is not checked.
 
         Returns:
             What is wrong with higher versions that were seen before, and shows only now.
@@ -49,23 +55,64 @@ class KeyHistory:
         Raises:
             KeyHistoryBroken: it takes back something that a lower version says. It is not remembered.
         """
-        versions = {**self._versions, directory.version: _version(directory)}
-        stated: dict[tuple[str, bytes], _Stated] = {}
-        shown: dict[tuple[int, str, bytes], KeyHistoryBroken] = {}
-        for number, version in sorted(versions.items()):
-            for (agency, key_id), seen in stated.items():
-                fault = _fault(version, agency, key_id, seen)
-                if fault and number == directory.version:
-                    raise fault
-                if fault and number > directory.version and (number, agency, key_id) not in self._faults:
-                    shown[number, agency, key_id] = fault
-            for agency, keys in version.agencies.items():
-                for key_id, said in keys.items():
-                    before = stated.get((agency, key_id), said)
-                    ends = [end for end in (before.retired_at_ms, said.retired_at_ms) if end is not None]
-                    stated[agency, key_id] = _Stated(said.facts or before.facts, min(ends, default=None))
-        self._versions, self._faults = versions, self._faults | shown.keys()
-        return list(shown.values())
+        with self._lock:
+            return self._add(_version(directory), refuse=True)
+
+    def add_accepted(self, directory: Directory) -> list[KeyHistoryBroken]:
+        """Remember a version that was in force here before. It cannot be refused any more, whatever is wrong with it.
+
+        Returns:
+            What is wrong with it and with higher versions.
+        """
+        with self._lock:
+            return self._add(_version(directory), refuse=False)
+
+    def _add(self, added: _Version, *, refuse: bool) -> list[KeyHistoryBroken]:
+        if self._versions.get(added.number) == added:
+            return []
+        # Nearly always it is the highest one. Else what lower versions say has to be gathered again.
+        newest = added.number > max(self._versions, default=-1)
+        known = self._known if newest else self._gathered(added.number)
+        faults = _faults(added, known)
+        if refuse and faults:
+            raise next(iter(faults.values()))
+        shown = {(added.number, *key): fault for key, fault in faults.items()}
+        self._versions[added.number] = added
+        _learn(known, added)
+        if not newest:
+            for number, version in sorted(self._versions.items()):
+                if number > added.number:
+                    shown |= {(number, *key): fault for key, fault in _faults(version, known).items()}
+                    _learn(known, version)
+            self._known = known
+        told = [fault for key, fault in shown.items() if key not in self._faults]
+        self._faults |= shown.keys()
+        return told
+
+    def _gathered(self, below: int) -> _Known:
+        known: _Known = {}
+        for number, version in sorted(self._versions.items()):
+            if number < below:
+                _learn(known, version)
+        return known
+
+
+def _learn(known: _Known, version: _Version) -> None:
+    """Add what a version says. What a lower one said of use and times stays, and of ends the earliest counts."""
+    for agency, keys in version.agencies.items():
+        for key_id, said in keys.items():
+            before = known.get((agency, key_id), said)
+            ends = [end for end in (before.retired_at_ms, said.retired_at_ms) if end is not None]
+            known[agency, key_id] = _Stated(before.facts or said.facts, min(ends, default=None))
+
+
+def _faults(version: _Version, known: _Known) -> dict[tuple[str, bytes], KeyHistoryBroken]:
+    found = {}
+    for (agency, key_id), seen in known.items():
+        fault = _fault(version, agency, key_id, seen)
+        if fault is not None:
+            found[agency, key_id] = fault
+    return found
 
 
 def check_successor(former: Directory, directory: Directory) -> None:

@@ -156,7 +156,9 @@ class PinnedDirectory:
         with self._lock:
             seen = self._latest
             if offered.version > seen.version:
-                self._remember(seen, offered)
+                # A fault of the version that it replaces must not keep it out.
+                self._remember_accepted(seen)
+                self._remember(offered)
                 self._latest = offered
                 return True
         if offered.version < seen.version:
@@ -166,11 +168,14 @@ class PinnedDirectory:
             raise DirectoryInvalid(message, version=str(offered.version))
         return False
 
-    def _remember(self, *versions: Directory) -> None:
-        """Hold versions to what others said of encryption keys. Raises KeyHistoryBroken."""
-        for version in versions:
-            for broken in self._history.add(version):
-                self._tell(broken)
+    def _remember(self, version: Directory) -> None:
+        """Hold a version to what others said of encryption keys. Raises KeyHistoryBroken."""
+        for broken in self._history.add(version):
+            self._tell(broken)
+
+    def _remember_accepted(self, version: Directory) -> None:
+        for broken in self._history.add_accepted(version):
+            self._tell(broken)
 
     def _tell(self, broken: KeyHistoryBroken) -> None:
         """Take note that a higher version, seen before, took something back. Only what runs for long has a log."""

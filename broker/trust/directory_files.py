@@ -44,7 +44,7 @@ class DirectoryFile(PinnedDirectory):
 
         Raises:
             DirectoryInvalid: the file is unreadable, or holds no directory that governance signed.
-            KeyHistoryBroken: by the history, no version here may come into force.
+            KeyHistoryBroken: by the history, the file may not come into force, and there is no copy.
         """
         self._path = path
         self._seen = _state(path)
@@ -53,9 +53,10 @@ class DirectoryFile(PinnedDirectory):
             # Before the file: what governance's keys were when the program ended counts first.
             learn_successions([copy], governance)
         super().__init__(read_document(path), governance, clock, history)
-        if self._kept is not None:
+        if self._kept is None:
+            self._remember(self._latest)
+        else:
             self._go_on(self._kept)
-        self._remember(self._latest)
         self._warned_ms = -_DAY_MS
         self._warn()
 
@@ -71,7 +72,10 @@ class DirectoryFile(PinnedDirectory):
         _log.error(text, reason=broken.reason, cause=broken.message, **broken.details)
 
     def _go_on(self, kept: Kept) -> None:
-        """Begin with what was in force before the restart, unless the file has a newer version."""
+        """Begin with what was in force before the restart, unless the file has a newer version.
+
+        Raises KeyHistoryBroken if the file may not come into force, and nothing was in force before.
+        """
         in_file, former = self._latest, None
         if copy := kept.read():
             try:
@@ -79,16 +83,22 @@ class DirectoryFile(PinnedDirectory):
             except DirectoryInvalid as error:
                 # As after another key was pinned.
                 _log.error("the copy of the directory cannot be used", reason=error.reason, cause=error.message)
-        if former is None or former.version < in_file.version:
+        if former is None:
+            self._remember(in_file)
+            kept.write(in_file.document)
+            return
+        # It was in force. If it is faulty, it is told of, and a newer one must be able to take its place.
+        self._remember_accepted(former)
+        self._latest = former
+        if former.version < in_file.version:
             try:
-                self._remember(*filter(None, (former, in_file)))
+                self._remember(in_file)
             except KeyHistoryBroken as error:
-                self._latest = former or in_file
                 _log.error("the directory file is not used", reason=error.reason, cause=error.message, **error.details)
             else:
+                self._latest = in_file
                 kept.write(in_file.document)
         elif former.document != in_file.document:
-            self._latest = former
             text = "the directory file is older than what was in force, or differs from it: it is not used"
             _log.error(text, reason=DirectoryInvalid.reason, version=in_file.version, seen=former.version)
 

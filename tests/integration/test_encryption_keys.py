@@ -157,6 +157,38 @@ async def test_a_broker_goes_on_without_a_version_that_takes_a_statement_back(
     assert refused[0]["key_id"] == stated.key_id.hex()
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_an_edge_with_a_faulty_version_in_force_takes_up_the_one_that_mends_it(
+    exchange: Exchange, versions: Versions, tmp_path: Path, *, restarts: bool
+) -> None:
+    profile = lab_profile(exchange, tmp_path, directory=str(versions.path))
+    async with open_edge(profile) as edge:
+        second, stated = versions.rotated()
+        good = versions.newest
+        # This edge misses the second version, and the third forgets what it says.
+        faulty = versions.sign(versions.without(stated.key_id))
+        edge.reload_trust()
+        assert edge.directory.latest.document == faulty
+        with capture_logs() as logs:
+            edge.directories.note(second)
+        assert [(line["reason"], line["version"]) for line in logs] == [("KEY_HISTORY_BROKEN", "3")]
+        edge.directories.from_seen(edge.clock.now_ms())
+        if not restarts:
+            mended = versions.sign(replace(good, version=3))
+            edge.reload_trust()
+            assert edge.directory.latest.document == mended
+            return
+    with capture_logs() as logs:
+        async with open_edge(profile) as edge:
+            assert edge.directory.latest.document == faulty
+    assert "KEY_HISTORY_BROKEN" in [line.get("reason") for line in logs]
+    mended = versions.sign(replace(good, version=3))
+    async with open_edge(profile) as edge:
+        assert edge.directory.latest.document == mended
+    async with open_edge(profile) as edge:
+        assert edge.directory.latest.document == mended
+
+
 async def test_an_edge_alarms_and_stays_with_the_version_that_it_has_seen(
     exchange: Exchange, versions: Versions, tmp_path: Path
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -130,3 +133,70 @@ def test_the_keys_in_force_begin_with_the_newest() -> None:
     assert keys_in_force(agency, 500) == (new,)
     assert keys_in_force(agency, END) == ()
     assert keys_in_force(agency, 0, ARCHIVE) == (archive,)
+
+
+def test_a_faulty_version_that_was_in_force_does_not_bind_the_one_that_mends_it() -> None:
+    history = KeyHistory()
+    history.add(version(1))
+    history.add(version(3, key(2)))
+    (fault,) = history.add(version(2, key(1)))
+    assert fault.details["version"] == "3"
+    # Seen again, as from a file: nothing new is to be said of it.
+    assert history.add(version(3, key(2))) == []
+    assert history.add(version(4, key(1), key(2))) == []
+    # As after a restart, from what was stored: it was in force, so it is told and remembered.
+    history = KeyHistory()
+    told = [history.add_accepted(one) for one in (version(1), version(2, key(1)), version(3, key(2)))]
+    assert [[one.details["version"] for one in faults] for faults in told] == [[], [], ["3"]]
+    assert history.add(version(3, key(2))) == []
+    assert history.add(version(4, key(1), key(2))) == []
+    with pytest.raises(KeyHistoryBroken):
+        history.add(version(5, key(2)))
+
+
+def test_what_the_lowest_version_says_of_use_and_times_stays() -> None:
+    history = KeyHistory()
+    history.add_accepted(version(1, key(1)))
+    history.add_accepted(version(2, key(1, end=END + 1)))
+    assert history.add(version(3, key(1))) == []
+
+
+def of_agency(number: int, *keys: EncryptionKey, at: int | None = None) -> Directory:
+    """A version with an agency of its own."""
+    one = version(number if at is None else at, *keys)
+    agency = replace(one.agencies[AGENCY], id=f"agency-{number}")
+    return replace(one, agencies={agency.id: agency})
+
+
+def test_threads_that_add_versions_at_once_lose_none() -> None:
+    numbers, interval = range(1, 9), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            history, start = KeyHistory(), threading.Barrier(len(numbers))
+
+            def add(number: int, history: KeyHistory = history, start: threading.Barrier = start) -> None:
+                start.wait(10)
+                history.add(of_agency(number, *map(key, range(number, 100))))
+
+            threads = [threading.Thread(target=add, args=(number,)) for number in numbers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(10)
+            for number in numbers:
+                with pytest.raises(KeyHistoryBroken):
+                    history.add(of_agency(number, at=100))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_many_versions_are_added_in_time_that_grows_with_their_number() -> None:
+    keys, seconds = [key(number) for number in range(60)], []
+    for count in (100, 400):
+        history, begin = KeyHistory(), time.process_time()
+        for number in range(count):
+            history.add(version(number, *keys))
+        seconds.append(time.process_time() - begin)
+    # Four times the versions take four times as long, and with a square it would be sixteen times.
+    assert seconds[1] < 9 * seconds[0]

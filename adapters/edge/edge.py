@@ -13,6 +13,7 @@ import structlog
 from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.directories import SeenDirectories, key_history
 from adapters.edge.included import IncludedRecords
+from adapters.edge.known import KnownAgencies
 from adapters.edge.ownkeys import watch_own_keys
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
@@ -96,6 +97,7 @@ class Edge(NamedTuple):
     codec: ProtobufCodec
     clock: SystemClock
     directory: DirectoryFile
+    known: KnownAgencies
     directories: SeenDirectories
     checkpoints: SeenCheckpoints
     included: IncludedRecords
@@ -112,6 +114,8 @@ class Edge(NamedTuple):
         """
 
         def note_newest() -> None:
+            # From now on the time counts for a certificate that is new.
+            self.known.usable(self.directory.latest)
             self.directories.note(self.directory.latest.document)
 
         for reload in (self.directory.reload, self.revocations.reload, note_newest, self.tls.reload):
@@ -191,7 +195,10 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
         kept=kept / "signing-revocations.pem",
     )
     keyring = LiveKeyring(directory, revocations)
-    sealing = Sealing(lambda: directory.latest, AesGcmCipher(), HpkeWrapper())
+    known = KnownAgencies(kept / "agencies.json", clock)
+    known.usable(directory.latest)
+    plain_kinds = frozenset(config.plain_kinds)
+    sealing = Sealing(lambda: known.usable(directory.latest), AesGcmCipher(), HpkeWrapper(), plain_kinds)
     has_keys = config.encryption_keys != Path()
     opening = Opening(AesGcmCipher(), FolderKeys(config.encryption_keys)) if has_keys else None
     spool = Spool(profile.folder / "spool.db")
@@ -217,6 +224,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 codec,
                 clock,
                 directory,
+                known,
                 directories,
                 checkpoints,
                 included,

@@ -33,7 +33,7 @@ _suite_option = click.option(
     help="P256 is for keys that move into a hardware module.",
 )
 _days_option = click.option(
-    "--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long the key is in force at most."
+    "--days", type=click.IntRange(1, 1095), default=365, show_default=True, help="How long the key is in force at most."
 )
 _key_argument = click.argument("key_id", metavar="KEY_ID")
 

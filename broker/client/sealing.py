@@ -1,6 +1,7 @@
 """Seal the sections of a record for its recipients, and open those of a received record.
 
-The directory decides what is sealed: every section for which it does not grant its publisher the right ``plain``.
+Every section is sealed for which the directory does not grant its publisher the right ``plain``. The publisher has a
+floor of its own: what is of another kind than those that it ever publishes plain is sealed, whatever is granted.
 A content key is in the publisher's memory while it seals, and in a recipient's while it opens. Nothing stores it.
 """
 
@@ -45,11 +46,16 @@ class Protected(NamedTuple):
 
 
 class Sealing(NamedTuple):
-    """What a publisher seals with. ``directory`` gives the newest directory that it knows."""
+    """What a publisher seals with.
+
+    ``directory`` gives the newest directory that it knows, with the keys to which it seals. ``plain_kinds`` are the only
+    kinds of which it leaves a section plain, if the directory grants that.
+    """
 
     directory: Callable[[], Directory]
     cipher: SectionCipher
     wrapper: KeyWrapper
+    plain_kinds: frozenset[str] = frozenset({"PublicNotice"})
 
     def protect(self, body: Body, contents: Sequence[bytes], entropy: Entropy) -> Protected:
         """Seal the contents of a record's sections, but salt those that may be plain.
@@ -68,7 +74,7 @@ class Sealing(NamedTuple):
         keys = {
             place: entropy.token(KEY_BYTES)
             for place, section in enumerate(body.sections)
-            if not may_be_plain(directory, body, section.name)
+            if body.kind not in self.plain_kinds or not may_be_plain(directory, body, section.name)
         }
         protected = []
         for place, (section, content) in enumerate(zip(body.sections, contents, strict=True)):

@@ -30,6 +30,9 @@ class AgencyConfig(Section, frozen=True, kw_only=True):
     encryption_keys: Annotated[
         Path, setting("its key folder: private encryption keys with their statements (docs/keys.md); none: no keys")
     ] = Path()
+    plain_kinds: Annotated[
+        tuple[str, ...], setting("kinds that it ever publishes plain, if the directory lets it; all others are sealed")
+    ] = ("PublicNotice",)
 
 
 class PinnedTrust(Section, frozen=True, kw_only=True):

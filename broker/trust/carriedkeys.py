@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
 from broker.core.errors import KeyStatementInvalid
-from broker.trust.keystatements import parse_statement, statement_fields, with_listed_keys
+from broker.trust.keystatements import Carrier, parse_statement, statement_fields, with_listed_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def with_statements(directory: Directory, files: Sequence[bytes]) -> Directory:
             message = f"the directory lists no agency {said.agency}, so it cannot carry a statement of it"
             raise KeyStatementInvalid(message)
         if not _says(member, said):
-            agencies[said.agency] = _add(member, [said], directory.trust_domain)
+            agencies[said.agency] = _add(member, [said], directory)
     return replace(directory, agencies=agencies)
 
 
@@ -57,7 +57,7 @@ def keep_former_statements(directory: Directory, former: Directory) -> Directory
         expired = {key.key_id for key in before.encryption_keys if key.not_after_ms <= directory.issued_at_ms}
         left += [one for one in before.key_retirements if one.key_id not in expired and not _says(member, one)]
         if left:
-            agencies[before.id] = _add(member, left, directory.trust_domain)
+            agencies[before.id] = _add(member, left, directory)
     return replace(directory, agencies=agencies)
 
 
@@ -68,6 +68,7 @@ def _says(member: Agency, said: EncryptionKey | KeyRetirement) -> bool:
     return any((one.key_id, one.retired_at_ms) == (said.key_id, said.retired_at_ms) for one in member.key_retirements)
 
 
-def _add(member: Agency, said: Iterable[EncryptionKey | KeyRetirement], trust_domain: str) -> Agency:
+def _add(member: Agency, said: Iterable[EncryptionKey | KeyRetirement], directory: Directory) -> Agency:
     items = [*statement_fields(member), *(json.loads(one.statement) for one in said)]
-    return with_listed_keys(member, items, trust_domain)
+    carrier = Carrier(directory.trust_domain, directory.issued_at_ms, directory.signing_authorities)
+    return with_listed_keys(member, items, carrier)

@@ -39,7 +39,7 @@ from broker.trust.directory_incarnations import (
 )
 from broker.trust.directory_log_keys import ENDED_LOG_KEYS, ended_log_key_fields, read_ended_log_keys
 from broker.trust.keyring import listed_certificate, signing_authorities, timestamp_chain
-from broker.trust.keystatements import statement_fields, with_listed_keys
+from broker.trust.keystatements import Carrier, statement_fields, with_listed_keys
 from broker.trust.signedjson import strictly
 
 if TYPE_CHECKING:
@@ -91,16 +91,16 @@ def parse_payload(payload: bytes, document: bytes, *, draft: bool = False) -> Di
         trust_domain = read_text(fields["trust_domain"], is_trust_domain, "trust_domain")
         members = read_object(fields["agencies"], "agencies")
         ids = frozenset(members)
-        read = partial(_agency, ids=ids, trust_domain=trust_domain, draft=draft)
+        authorities = tuple(map(decode_base64, read_texts(fields["signing_authorities"], "signing_authorities")))
+        carrier = Carrier(trust_domain, read_time(fields["issued_at"], "issued_at"), authorities)
+        read = partial(_agency, ids=ids, carrier=carrier, draft=draft)
         directory = Directory(
             version=read_version(fields["version"]),
             trust_domain=trust_domain,
-            issued_at_ms=read_time(fields["issued_at"], "issued_at"),
+            issued_at_ms=carrier.issued_at_ms,
             expires_at_ms=read_time(fields["expires_at"], "expires_at"),
             exchange=read_text(fields["exchange"], ids.__contains__, "exchange"),
-            signing_authorities=tuple(
-                map(decode_base64, read_texts(fields["signing_authorities"], "signing_authorities"))
-            ),
+            signing_authorities=authorities,
             log_keys=read_texts(fields["log_keys"], "log_keys"),
             purposes=read_names(fields["purposes"], _PURPOSE.fullmatch, "purposes"),
             agencies={agency: read(agency, value) for agency, value in members.items()},
@@ -148,7 +148,7 @@ def _timestamp_authorities(value: Any) -> tuple[tuple[bytes, ...], ...]:
     return tuple(tuple(map(decode_base64, read_texts(chain, _TIMESTAMPS))) for chain in value)
 
 
-def _agency(agency: str, value: Any, ids: frozenset[str], trust_domain: str, *, draft: bool) -> Agency:
+def _agency(agency: str, value: Any, ids: frozenset[str], carrier: Carrier, *, draft: bool) -> Agency:
     if not is_agency_id(agency):
         refuse("agencies holds a key that is not an agency id")
     fields = read_keys(value, _AGENCY_KEYS, agency, frozenset({_RETIRED, _LIMITS, _ENCRYPTION_KEYS}))
@@ -180,8 +180,8 @@ def _agency(agency: str, value: Any, ids: frozenset[str], trust_domain: str, *, 
     if len(set(listed)) != len(listed):
         refuse(f"{agency} lists a certificate twice, in use or retired")
     for certificate in listed:
-        listed_certificate(certificate, agency, trust_domain)
-    return with_listed_keys(member, fields.get(_ENCRYPTION_KEYS, []), trust_domain, draft=draft)
+        listed_certificate(certificate, agency, carrier.trust_domain)
+    return with_listed_keys(member, fields.get(_ENCRYPTION_KEYS, []), carrier, draft=draft)
 
 
 def _retired(value: Any, where: str) -> tuple[RetiredCertificate, ...]:

@@ -1,7 +1,7 @@
 """What an agency states of its encryption keys: "this is my key", and "nothing may be sealed to it any more".
 
 Each statement is a DSSE envelope in JSON, signed with a signing certificate of the agency that the directory lists, in
-use or retired. docs/keys.md has the forms. The directory carries the statements as they are. Whoever reads a directory
+use or retired. A signing authority that the directory lists issued it. docs/keys.md has the forms. The directory carries the statements as they are. Whoever reads a directory
 checks all of them.
 """
 
@@ -23,12 +23,13 @@ from broker.core.encryptionkeys import (
     encryption_key_id,
 )
 from broker.core.envelope import KEY_RETIREMENT_TYPE, KEY_STATEMENT_TYPE, pae
-from broker.core.errors import DirectoryInvalid, KeyStatementInvalid, SealInvalid
+from broker.core.errors import DirectoryInvalid, KeyStatementInvalid, SealInvalid, SignerCertificateInvalid
 from broker.core.identity import is_agency_id
 from broker.core.strict import NotStrict, decode_base64, encode_base64, parse_json
-from broker.trust.certificates import p256_public_key, parse_certificate
+from broker.trust.certificates import Validity, p256_public_key, parse_certificate, signing_validity
 from broker.trust.directory_fields import read_keys, read_text, read_time, rfc3339
 from broker.trust.hpke import HpkeWrapper
+from broker.trust.keyring import signing_authorities
 from broker.trust.signedjson import SignedJson
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 MAX_STATEMENT_BYTES: Final = 16 * 1024
 MAX_STATEMENTS: Final = 1024
 """Of one agency in one directory."""
+MAX_LIFE_MS: Final = 3 * 366 * 24 * 3_600_000
+"""How long a key is in force at most, from its beginning on."""
+_AHEAD_MS: Final = 24 * 3_600_000
+"""So much later than its directory version a statement may be made: clocks differ, and governance writes the time."""
 _REMEMBERED: Final = 1024
 """So many statements need not be read and checked again."""
 _KEY_FIELDS: Final = frozenset(
@@ -47,6 +52,14 @@ _KEY_FIELDS: Final = frozenset(
 )
 _RETIREMENT_FIELDS: Final = frozenset({"trust_domain", "agency", "key_id", "stated_at", "retired_at"})
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Carrier(NamedTuple):
+    """Of the directory version that carries statements: exchange, time of issue and signing authorities (DER)."""
+
+    trust_domain: str
+    issued_at_ms: int
+    signing_authorities: tuple[bytes, ...]
 
 
 class KeyStatement(NamedTuple):
@@ -108,18 +121,20 @@ def parse_statement(data: bytes) -> KeyStatement:
         _refuse(f"it is {error}")
 
 
-def with_listed_keys(agency: Agency, items: Any, trust_domain: str, *, draft: bool = False) -> Agency:
+def with_listed_keys(agency: Agency, items: Any, carrier: Carrier, *, draft: bool = False) -> Agency:
     """Read and check the statements in an agency's entry. Returns the agency with the keys.
 
     Args:
         agency: the agency with the certificates that the same directory lists for it. They can be read.
         items: the parsed JSON.
-        trust_domain: the exchange of the directory.
+        carrier: the directory version.
         draft: who signed a statement is checked later.
 
     Raises:
-        KeyStatementInvalid: a statement is malformed, of another agency or exchange, not signed by a listed certificate
-            of this agency, or stands there twice; or too many keys are in force at one time.
+        KeyStatementInvalid: a statement is malformed, of another agency or exchange, made after the version, not signed
+            by a listed certificate of this agency that was valid then, or stands there twice; or too many keys are in
+            force at one time.
+        DirectoryInvalid: a signing authority cannot be read.
         NotStrict: a text is not strict JSON or base64.
     """
     if not isinstance(items, list) or len(items) > MAX_STATEMENTS:
@@ -128,11 +143,13 @@ def with_listed_keys(agency: Agency, items: Any, trust_domain: str, *, draft: bo
     ends: dict[tuple[bytes, int], KeyRetirement] = {}
     for statement in map(_read, items):
         said = statement.said
-        if (said.agency, statement.trust_domain) != (agency.id, trust_domain):
+        if (said.agency, statement.trust_domain) != (agency.id, carrier.trust_domain):
             _refuse(f"the directory lists for {agency.id} the key statement of another agency or exchange")
-        if not draft and not _counts(statement, agency):
+        if statement.stated_at_ms > carrier.issued_at_ms + _AHEAD_MS:
+            _refuse("it was stated after the directory version was issued: give that a later issued_at", said.key_id)
+        if not draft and not _counts(statement, agency, carrier.signing_authorities):
             who = f"no signing certificate that the directory lists for {agency.id}"
-            _refuse(f"{who} signed this key statement, or it was retired before", said.key_id)
+            _refuse(f"{who} signed this key statement, or it was not valid then, or retired before", said.key_id)
         if said.key_id in keys if isinstance(said, EncryptionKey) else (said.key_id, said.retired_at_ms) in ends:
             _refuse(f"the directory lists a key statement of {agency.id} twice", said.key_id)
         if isinstance(said, EncryptionKey):
@@ -183,19 +200,30 @@ def _parsed(statement: bytes) -> KeyStatement:
 
 
 @functools.lru_cache(_REMEMBERED)
-def _signed_by(statement: bytes, certificate: bytes) -> bool:
-    """Whether the holder of a certificate (DER) signed a statement."""
+def signed_by(statement: bytes, certificate: bytes) -> bool:
+    """Whether the holder of a listed certificate (DER) signed a statement that a directory carries."""
     return _parsed(statement).envelope.signed_by(p256_public_key(parse_certificate(certificate)))
 
 
-def _counts(statement: KeyStatement, agency: Agency) -> bool:
-    """Whether a listed certificate signed it: one in use, or one that was retired after it was stated."""
+@functools.lru_cache(_REMEMBERED)
+def _validity(certificate: bytes, authorities: tuple[bytes, ...]) -> Validity | None:
+    try:
+        return signing_validity(parse_certificate(certificate), signing_authorities(authorities))
+    except SignerCertificateInvalid:
+        return None
+
+
+def _counts(statement: KeyStatement, agency: Agency, authorities: tuple[bytes, ...]) -> bool:
+    """Whether a listed certificate signed it: of a listed authority, valid then, and in use or retired only later."""
+    at_ms = statement.stated_at_ms
     ends: dict[bytes, int | None] = dict.fromkeys(agency.signing_certificates)
     ends.update(agency.retired_certificates)
-    return any(
-        (end is None or statement.stated_at_ms < end) and _signed_by(statement.said.statement, certificate)
-        for certificate, end in ends.items()
-    )
+    for certificate, end in ends.items():
+        if (end is None or at_ms < end) and signed_by(statement.said.statement, certificate):
+            valid = _validity(certificate, authorities)
+            if valid is not None and valid.first_ms <= at_ms <= valid.last_ms:
+                return True
+    return False
 
 
 def _key(fields: Mapping[str, Any], statement: bytes) -> EncryptionKey:
@@ -214,6 +242,8 @@ def _key(fields: Mapping[str, Any], statement: bytes) -> EncryptionKey:
     )
     if key.not_after_ms <= key.not_before_ms:
         _refuse("its not_after is not after its not_before", key.key_id)
+    if key.not_after_ms - key.not_before_ms > MAX_LIFE_MS:
+        _refuse("it is in force for more than three years", key.key_id)
     try:
         # A key to which nothing can be sealed must not stop the publishers later.
         HpkeWrapper().wrap(key, b"", b"")

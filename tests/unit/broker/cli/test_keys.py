@@ -127,7 +127,7 @@ def test_the_first_keys_are_made_and_come_into_the_directory(agency: Agency) -> 
     said = agency.run("make")
     assert said.startswith("nothing becomes unreadable\n")
     assert "for governance:" in said
-    assert "for archive" in agency.run("archive", "--suite", P256, "--days", "3650")
+    assert "for archive" in agency.run("archive", "--suite", P256, "--days", "1095")
     assert sorted(agency.state()) == [
         (ARCHIVE, "in force", True, "does not list it"),
         (RECORDS, "in force", True, "does not list it"),

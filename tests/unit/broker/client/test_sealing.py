@@ -422,3 +422,16 @@ def test_the_cipher_gives_what_the_verifier_gives(world: World) -> None:
     padded = CIPHER.open(joined[:32], section_context(TRUST_DOMAIN, body, body.sections[0]), sealed)
     assert padded[4 : 4 + len(CANARY) + 4] == CANARY + b"case"
     assert not any(padded[4 + len(CANARY) + 4 :])
+
+
+def test_a_directory_that_lets_everything_be_plain_unseals_only_the_kinds_that_the_publisher_ever_publishes_plain(
+    world: World,
+) -> None:
+    police = world.directory.agency(SHANXI)
+    rights = {name: replace(right, plain=frozenset({"*"})) for name, right in police.publish.items()}
+    granted = replace(world.directory, agencies={**world.directory.agencies, SHANXI: replace(police, publish=rights)})
+    composed = world.compose(sealed_with=sealing(granted))
+    assert CANARY not in b"".join(section.content for section in composed.envelope.sections)
+    own_floor = sealing(granted)._replace(plain_kinds=frozenset({"CaseRecord"}))
+    composed = world.compose(sealed_with=own_floor)
+    assert CANARY in b"".join(section.content for section in composed.envelope.sections)

@@ -22,6 +22,8 @@ from broker.trust.directory_payload import directory_payload
 from broker.trust.hpke import PrivateEncryptionKey
 from broker.trust.keystatements import MAX_STATEMENT_BYTES, parse_statement, state_key, state_retirement
 from broker.trust.signedjson import signed_json
+from broker.trust.certificates import der
+from certs.authority import Authority
 from certs.rights import HEBEI, NGO, SHANXI, TRUST_DOMAIN
 
 if TYPE_CHECKING:
@@ -124,6 +126,46 @@ def test_neither_governance_nor_another_agency_can_state_a_key_in_an_agency_s_na
     assert says.opened(json.dumps(both).encode()).agency(SHANXI).encryption_keys
 
 
+def test_a_certificate_counts_only_if_a_listed_authority_issued_it_and_it_was_valid_then(
+    pki: SamplePki, says: Statements
+) -> None:
+    long_ago = pki.now - timedelta(days=9000)
+    for made in (
+        pki.of_another_authority(),
+        pki.expired(),
+        pki.credential(issued=long_ago, lifetime=timedelta(days=30)),
+        pki.credential(issued=pki.now + timedelta(days=2)),
+    ):
+        listed = pki.directory_with(SHANXI, [made.der, *pki.directory.agency(SHANXI).signing_certificates])
+        assert "not valid then" in says.refused(says.key(signer=made.signer).statement, directory=listed)
+    # It was valid when the statement was made. That it has expired since does not matter.
+    made = pki.credential(lifetime=timedelta(days=2))
+    listed = replace(pki.directory_with(SHANXI, [made.der]), issued_at_ms=pki.now_ms + 30 * DAY_MS)
+    assert says.opened(says.key(signer=made.signer, at_days=1).statement, directory=listed)
+    assert "not valid then" in says.refused(says.key(signer=made.signer, at_days=3).statement, directory=listed)
+    # Without its authority in the directory nobody can say that it is the agency's.
+    other = replace(listed, signing_authorities=(der(Authority.create("other", pki.now).certificate),))
+    key = says.key(signer=made.signer, at_days=1).statement
+    assert "not valid then" in says.refused(key, directory=without_keys(other))
+
+
+def test_a_statement_is_not_made_long_after_its_directory_and_no_key_is_in_force_for_more_than_three_years(
+    pki: SamplePki, says: Statements
+) -> None:
+    assert says.opened(says.key(at_days=0.9).statement)
+    assert "give that a later issued_at" in says.refused(says.key(at_days=1.1).statement)
+    late = says.end(says.key(), 3, stated_days=1.1)
+    assert "give that a later issued_at" in says.refused(late)
+    years = {"not_before_ms": pki.now_ms, "not_after_ms": pki.now_ms + 3 * 365 * DAY_MS}
+    assert says.opened(says.key(**years).statement)
+    assert "three years" in says.refused(says.key(**{**years, "not_after_ms": pki.now_ms + 1100 * DAY_MS}).statement)
+
+
+def without_keys(directory: Directory) -> Directory:
+    agencies = {one.id: replace(one, encryption_keys=()) for one in directory.agencies.values()}
+    return replace(directory, agencies=agencies)
+
+
 def test_a_statement_of_another_agency_or_exchange_is_refused(pki: SamplePki, says: Statements) -> None:
     assert "another agency" in says.refused(says.key(HEBEI).statement)
     assert "another agency" in says.refused(says.end(says.key(HEBEI), 1))
@@ -145,7 +187,7 @@ def test_a_retired_certificate_states_nothing_after_its_end(pki: SamplePki, says
     directory = replace(pki.directory, agencies={**pki.directory.agencies, SHANXI: changed})
     before, after = says.key(at_days=0.9), says.key(at_days=1)
     assert says.opened(before.statement, directory=directory).agency(SHANXI).encryption_keys == (before,)
-    assert "or it was retired before" in says.refused(after.statement, directory=directory)
+    assert "or retired before" in says.refused(after.statement, directory=directory)
 
 
 def altered(statement: bytes, signer: Signer, kind: str = KEY_STATEMENT_TYPE, **fields: Any) -> bytes:
@@ -226,10 +268,12 @@ def test_the_same_statement_stands_there_once(says: Statements) -> None:
 def test_two_keys_of_a_use_may_overlap_and_no_third(says: Statements) -> None:
     first, second, third = says.key(), says.key(at_days=10), says.key(at_days=20)
     archive = [says.key(use=ARCHIVE) for _ in range(2)]
-    says.opened(first.statement, second.statement, *(key.statement for key in archive))
-    assert "more than 2 keys for records" in says.refused(first.statement, second.statement, third.statement)
+    later = replace(says.pki.directory, issued_at_ms=says.pki.now_ms + 20 * DAY_MS)
+    says.opened(first.statement, second.statement, *(key.statement for key in archive), directory=later)
+    three = first.statement, second.statement, third.statement
+    assert "more than 2 keys for records" in says.refused(*three, directory=later)
     # The first one ends before the third one begins.
-    opened = says.opened(first.statement, second.statement, third.statement, says.end(first, 20))
+    opened = says.opened(*three, says.end(first, 20), directory=later)
     found = opened.agency(SHANXI)
     at = {day: len(keys_in_force(found, says.pki.now_ms + day * DAY_MS)) for day in (0, 10, 20, 30, 40, 50)}
     assert at == {0: 1, 10: 2, 20: 2, 30: 2, 40: 1, 50: 0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import click
 
 from broker.bootstrap.statedkeys import stated_keys
 from broker.cli.options import json_option, root_option
+from broker.trust.directory_fields import rfc3339
 
 if TYPE_CHECKING:
     from broker.bootstrap.statedkeys import StatedKey
@@ -58,13 +58,9 @@ def _facts(stated: StatedKey) -> dict[str, Any]:
         "key_id": key.key_id.hex(),
         "use": key.use,
         "suite": key.suite,
-        "not_before": _time(key.not_before_ms),
-        "not_after": _time(key.not_after_ms),
-        "retired_at": None if key.retired_at_ms is None else _time(key.retired_at_ms),
+        "not_before": rfc3339(key.not_before_ms),
+        "not_after": rfc3339(key.not_after_ms),
+        "retired_at": None if key.retired_at_ms is None else rfc3339(key.retired_at_ms),
         "first_version": stated.first_version,
         "last_version": stated.last_version,
     }
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

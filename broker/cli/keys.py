@@ -15,13 +15,14 @@ import click
 from broker.bootstrap.ownkeys import DAY_MS, OwnKeys
 from broker.cli.options import json_option, profile_option
 from broker.core.encryptionkeys import ARCHIVE, MAX_IN_FORCE, MLKEM768_X25519, PUBLIC_KEY_BYTES, RECORDS, USES
-from broker.trust.keyfolder import destroy_private, entry_of
+from broker.trust.directory_fields import rfc3339
+from broker.trust.keyfolder import alone, destroy_private, entry_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.encryptionkeys import EncryptionKey
-    from broker.trust.keyfolder import FolderEntry
+from broker.trust.keyfolder import FolderEntry
 
 _LEAST_DIGITS: Final = 8
 _TIME: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
@@ -97,12 +98,17 @@ def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int)
     Example:  case-exchange keys rotate --profile edge.toml --overlap-days 14
     """
     own = OwnKeys.load(profile)
+    with alone(own.folder):
+        _rotate(own, use, overlap_days, suite, days)
+
+
+def _rotate(own: OwnKeys, use: str, overlap_days: int, suite: str, days: int) -> None:
     former = own.in_force(use, own.now_ms)
     if not former:
         _refuse(f"no key for {use} is in force: make one (`case-exchange keys {_command(use)}`)")
     if len(former) >= MAX_IN_FORCE:
         ends = min(entry.key.ends_at_ms for entry in former)
-        _refuse(f"{len(former)} keys for {use} are in force already; wait until {_time(ends)}, or retire one now")
+        _refuse(f"{len(former)} keys for {use} are in force already; wait until {rfc3339(ends)}, or retire one now")
     retired_ms = own.now_ms + overlap_days * DAY_MS
     click.echo("nothing becomes unreadable: the private file of the former key stays")
     made = own.make(use, suite, days)
@@ -132,8 +138,10 @@ def retire(key_id: str, profile: Path, *, at: datetime | None) -> None:
     at_ms = own.now_ms if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
     if at_ms < own.now_ms:
         _refuse("a key cannot be retired from a time in the past: what was sealed to it since then was right")
-    if entry.key.ends_at_ms <= at_ms:
-        _refuse(f"nothing may be sealed to the key from {_time(entry.key.ends_at_ms)} on, so it need not be retired")
+    listed = own.listed().get(entry.key.key_id)
+    # A retirement that the directory does not list may have to be stated again.
+    if entry.key.not_after_ms <= at_ms or (listed is not None and listed.ends_at_ms <= at_ms):
+        _refuse(f"nothing may be sealed to the key from {rfc3339(entry.key.ends_at_ms)} on, so it need not be retired")
     click.echo("nothing becomes unreadable: the private file stays")
     if all(other.key.key_id == entry.key.key_id for other in own.in_force(entry.key.use, at_ms)):
         what = (
@@ -160,7 +168,7 @@ def destroy(key_id: str, profile: Path, *, confirm: bool) -> None:
     if not entry.has_private:
         _refuse("the private key is not in this folder: there is nothing to destroy")
     if own.now_ms < entry.key.ends_at_ms:
-        _refuse(f"publishers may seal to this key until {_time(entry.key.ends_at_ms)}: retire it first")
+        _refuse(f"publishers may seal to this key until {rfc3339(entry.key.ends_at_ms)}: retire it first")
     listed = own.listed().get(entry.key.key_id)
     if listed is not None and listed.in_force(own.now_ms):
         _refuse("by the directory, publishers may still seal to this key: give governance the retirement first")
@@ -208,19 +216,19 @@ def _first(own: OwnKeys, use: str, suite: str, days: int) -> None:
 
 def _tell_new(entry: FolderEntry) -> None:
     key = entry.key
-    click.echo(f"{key.key_id.hex()}: made, for {key.use}, {key.suite}, in force until {_time(key.ends_at_ms)}")
+    click.echo(f"{key.key_id.hex()}: made, for {key.use}, {key.suite}, in force until {rfc3339(key.ends_at_ms)}")
     click.echo(f"private key: {entry.private_file} (keep a backup)")
     click.echo(f"for governance: {entry.statement_file}")
 
 
 def _tell_retired(entry: FolderEntry, at_ms: int) -> None:
-    click.echo(f"{entry.key.key_id.hex()}: nothing may be sealed to it from {_time(at_ms)} on")
+    click.echo(f"{entry.key.key_id.hex()}: nothing may be sealed to it from {rfc3339(at_ms)} on")
     click.echo(f"for governance: {entry.retirement_file}")
 
 
 def _lost(own: OwnKeys, key: EncryptionKey) -> list[str]:
     """What becomes unreadable without a key, and what still opens it."""
-    period = f"from {_time(key.not_before_ms)} to {_time(key.ends_at_ms)}"
+    period = f"from {rfc3339(key.not_before_ms)} to {rfc3339(key.ends_at_ms)}"
     if key.use == ARCHIVE:
         what = f"what {own.agency} published {period} cannot be opened with its archive key any more, nor readdressed"
         still = "the keys of the agencies that each section was sealed to"
@@ -256,8 +264,8 @@ def _row(own: OwnKeys, entry: FolderEntry, listed: dict[bytes, EncryptionKey]) -
         "use": key.use,
         "suite": key.suite,
         "state": _state(key, own.now_ms),
-        "not_before": _time(key.not_before_ms),
-        "ends_at": _time(key.ends_at_ms),
+        "not_before": rfc3339(key.not_before_ms),
+        "ends_at": rfc3339(key.ends_at_ms),
         "private_key": entry.has_private,
         "directory": says,
     }
@@ -273,10 +281,6 @@ def _state(key: EncryptionKey, now_ms: int) -> str:
 
 def _command(use: str) -> str:
     return "make" if use == RECORDS else "archive"
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _refuse(message: str) -> NoReturn:

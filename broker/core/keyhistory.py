@@ -73,17 +73,21 @@ class KeyHistory:
         # Nearly always it is the highest one. Else what lower versions say has to be gathered again.
         newest = added.number > max(self._versions, default=-1)
         known = self._known if newest else self._gathered(added.number)
-        faults = _faults(added, known)
+        former = max((number for number in self._versions if number < added.number), default=None)
+        issued_ms = 0 if former is None else self._versions[former].issued_at_ms
+        faults = _faults(added, known, issued_ms)
         if refuse and faults:
             raise next(iter(faults.values()))
         shown = {(added.number, *key): fault for key, fault in faults.items()}
         self._versions[added.number] = added
         _learn(known, added)
         if not newest:
+            issued_ms = added.issued_at_ms
             for number, version in sorted(self._versions.items()):
                 if number > added.number:
-                    shown |= {(number, *key): fault for key, fault in _faults(version, known).items()}
+                    shown |= {(number, *key): fault for key, fault in _faults(version, known, issued_ms).items()}
                     _learn(known, version)
+                    issued_ms = version.issued_at_ms
             self._known = known
         told = [fault for key, fault in shown.items() if key not in self._faults]
         self._faults |= shown.keys()
@@ -106,10 +110,11 @@ def _learn(known: _Known, version: _Version) -> None:
             known[agency, key_id] = _Stated(before.facts or said.facts, min(ends, default=None))
 
 
-def _faults(version: _Version, known: _Known) -> dict[tuple[str, bytes], KeyHistoryBroken]:
+def _faults(version: _Version, known: _Known, issued_ms: int) -> dict[tuple[str, bytes], KeyHistoryBroken]:
+    """What is wrong with a version. ``known`` is what lower ones say, and the last of these was issued at this time."""
     found = {}
     for (agency, key_id), seen in known.items():
-        fault = _fault(version, agency, key_id, seen)
+        fault = _fault(version, agency, key_id, seen, issued_ms)
         if fault is not None:
             found[agency, key_id] = fault
     return found
@@ -140,7 +145,12 @@ def _version(directory: Directory) -> _Version:
     return _Version(directory.version, directory.issued_at_ms, agencies)
 
 
-def _fault(version: _Version, agency: str, key_id: bytes, seen: _Stated) -> KeyHistoryBroken | None:
+def _end(seen: _Stated) -> int:
+    ends = [end for end in (seen.facts and seen.facts[2], seen.retired_at_ms) if end is not None]
+    return min(ends, default=0)
+
+
+def _fault(version: _Version, agency: str, key_id: bytes, seen: _Stated, issued_ms: int) -> KeyHistoryBroken | None:
     """What is wrong with a version, if lower ones say this of a key."""
     # An agency may leave. Nobody seals to it then. If it comes back, what it stated still counts.
     if agency not in version.agencies:
@@ -153,6 +163,9 @@ def _fault(version: _Version, agency: str, key_id: bytes, seen: _Stated) -> KeyH
         what = "changes the use or the times of"
     elif seen.retired_at_ms is not None and (said.retired_at_ms is None or said.retired_at_ms > seen.retired_at_ms):
         what = "takes back the retirement of"
+    elif said.retired_at_ms is not None and said.retired_at_ms < min(issued_ms, _end(seen)):
+        # What was sealed to it by the version before was right. The agency can state the retirement again.
+        what = "ends, before the version before it was issued,"
     else:
         what = None
     if what is None:

@@ -8,6 +8,7 @@ Programs take up new keys while they run, and let go of keys whose files are gon
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from dataclasses import replace
@@ -36,18 +37,16 @@ class FolderKeys:
     """The private keys in a folder (the port KeyUnwrapper). Safe to call from any thread."""
 
     def __init__(self, folder: Path) -> None:
-        """Read every key.
+        """Read every key. A key file that cannot be used is logged, and passed over.
 
         Raises:
-            KeyInvalid: the folder or a key file cannot be used.
+            KeyInvalid: the folder cannot be read.
         """
         self._folder = folder
         self._lock = threading.Lock()
         try:
-            self._state = FileState.of(folder)
-            self._keys: Mapping[bytes, PrivateEncryptionKey] = {
-                key.key_id: key for key in map(PrivateEncryptionKey.load, _key_files(folder))
-            }
+            self._state = _states(folder)
+            self._keys: Mapping[bytes, PrivateEncryptionKey] = dict(self._read())
         except OSError as error:
             message = f"{folder.name} cannot be read as a key folder: {error.strerror}"
             raise KeyInvalid(message) from error
@@ -66,9 +65,9 @@ class FolderKeys:
         return key.unwrap(wrapped, info)
 
     def _current(self, *, again: bool = False) -> Mapping[bytes, PrivateEncryptionKey]:
-        """The keys in the folder now. It is read again only if a name in it has changed, or if asked to."""
+        """The keys in the folder now. It is read again only if it or a key file has changed, or if asked to."""
         try:
-            state = FileState.of(self._folder)
+            state = _states(self._folder)
             if again or state != self._state:
                 with self._lock:
                     self._keys = dict(self._read())
@@ -173,8 +172,36 @@ def destroy_private(entry: FolderEntry) -> None:
         raise KeyInvalid(message) from error
 
 
+def _states(folder: Path) -> list[FileState]:
+    # Mode and content of a file can change while the folder stays as it is.
+    return [FileState.of(folder), *map(FileState.of, _key_files(folder))]
+
+
 def _key_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(_PRIVATE) and not path.name.startswith("."))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Change a folder while no other command does, which would make a second key in the place of the same former one.
+
+    Raises:
+        KeyInvalid: another command changes it, or it cannot be read.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        message = f"{folder.name} cannot be read as a key folder: {error.strerror}"
+        raise KeyInvalid(message) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        message = f"another command changes {folder.name} at this moment: look at `keys list`, then try again"
+        raise KeyInvalid(message) from error
+    else:
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """What an agency states of its encryption keys: "this is my key", and "nothing may be sealed to it any more".
 
 Each statement is a DSSE envelope in JSON, signed with a signing certificate of the agency that the directory lists, in
-use or retired. A signing authority that the directory lists issued it. docs/keys.md has the forms. The directory carries the statements as they are. Whoever reads a directory
-checks all of them.
+use or retired, and that a signing authority of the directory issued. docs/keys.md has the forms. The directory carries
+the statements as they are. Whoever reads a directory checks all of them.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class HeldKeys:
     def unwrap(self, key_id: bytes, wrapped: bytes, info: bytes) -> bytes:
         if key_id not in self._private:
             message = "no such key"
-            raise SealKeyMissing(message)
+            raise SealKeyMissing(message, key_id=key_id.hex())
         return self._private[key_id].unwrap(wrapped, info)
 
 

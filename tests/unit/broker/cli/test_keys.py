@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from broker.cli.directory import directory
 from broker.cli.keys import keys
 from broker.core.encryptionkeys import ARCHIVE, P256, RECORDS
-from broker.core.errors import (
+from broker.core.errors import (, KeyInvalid
     CaseExchangeError,
     ConfigInvalid,
     KeyHistoryBroken,
@@ -21,7 +21,7 @@ from broker.core.errors import (
 from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from broker.trust.hpke import HpkeWrapper
-from broker.trust.keyfolder import FolderKeys, entries
+from broker.trust.keyfolder import FolderKeys, alone, entries
 from broker.trust.keystatements import state_key
 from certs.rights import HEBEI, SHANXI
 from tests.support.pki import SamplePki
@@ -280,3 +280,21 @@ def test_the_directory_shows_the_keys_in_force(agency: Agency) -> None:
     root = str(agency.pki.folder.trust / "governance.pem")
     shown = invoke(directory, "show", str(agency.document), "--root", root)
     assert f"  encryption key {agency.ids()[0][:16]} for records until " in shown
+
+
+def test_two_rotations_at_once_make_one_key(agency: Agency) -> None:
+    agency.run("make", "--suite", P256)
+    with alone(agency.folder), pytest.raises(KeyInvalid, match="another command changes"):
+        agency.run("rotate", "--suite", P256)
+    assert len(agency.ids()) == 1
+
+
+def test_a_retirement_that_the_directory_does_not_list_can_be_stated_again(agency: Agency) -> None:
+    agency.run("make", "--suite", P256)
+    agency.give()
+    (key_id,) = agency.ids()
+    agency.run("retire", key_id)
+    # Governance signed another version meanwhile, so this retirement comes too late.
+    agency.run("retire", key_id)
+    agency.give()
+    assert "need not be retired" in agency.run("retire", key_id, code=2)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.client.records import Draft, RecordComposer, RecordVerifier, SectionDraft
+from broker.client.sealing import Opening
 from broker.core.body import Recipient
 from broker.core.encryptionkeys import MLKEM768_X25519, P256
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
@@ -31,10 +32,10 @@ from broker.trust.system import SystemEntropy
 from certs.rights import HEBEI, MINISTRY, NGO, SHANXI, TRUST_DOMAIN
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CASE, CODEC
-from tests.support.sealing import CIPHER, WRAPPER, OwnKey, keys_for, opening, sealing, with_keys
+from tests.support.sealing import CIPHER, WRAPPER, HeldKeys, OwnKey, keys_for, opening, sealing, with_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from broker.client.records import Composed
     from broker.client.sealing import Sealing
@@ -435,3 +436,17 @@ def test_a_directory_that_lets_everything_be_plain_unseals_only_the_kinds_that_t
     own_floor = sealing(granted)._replace(plain_kinds=frozenset({"CaseRecord"}))
     composed = world.compose(sealed_with=own_floor)
     assert CANARY in b"".join(section.content for section in composed.envelope.sections)
+
+
+def test_a_key_that_came_within_one_tick_of_the_folder_s_clock_is_looked_for_again(world: World) -> None:
+    class LateKeys(HeldKeys):
+        """Knows of no key until somebody opens with it, as a folder that looks unchanged."""
+
+        def key_ids(self) -> Collection[bytes]:
+            return ()
+
+    late = Opening(CIPHER, LateKeys(world.keys[HEBEI]))
+    verifier = RecordVerifier(HEBEI, CODEC, late)
+    version = world.pki.in_force(world.directory)
+    opened = verifier.verify(world.record.envelope, world.pki.now_ms, version).sections
+    assert opened == content("case", "identity", "photos")

@@ -72,6 +72,20 @@ def test_a_retirement_stays_and_may_only_come_earlier() -> None:
     check_successor(retired, version(2, key(1, retired=49), ended=((1, 50), (1, 49))))
 
 
+def test_a_new_retirement_ends_no_key_before_the_version_before_it() -> None:
+    first = version(1, key(1), issued=50)
+    late = version(2, key(1, retired=49), ended=((1, 49),), issued=60)
+    assert "ends, before the version before it was issued, an encryption key" in taken_back(first, late)
+    retired = version(2, key(1, retired=50), ended=((1, 50),), issued=60)
+    history = KeyHistory()
+    for one in (first, retired, replace(retired, version=3, issued_at_ms=70)):
+        assert history.add(one) == []
+    # After its end it does not matter any more.
+    check_successor(
+        version(1, key(1), issued=END + 1), version(2, key(1, retired=END), ended=((1, END),), issued=END + 2)
+    )
+
+
 def test_a_retired_key_does_not_come_back_by_a_detour() -> None:
     first, second = version(1, key(1), key(2)), version(2, key(2), ended=((1, 50),))
     assert "takes back the retirement" in taken_back(

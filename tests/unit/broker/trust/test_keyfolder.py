@@ -15,6 +15,7 @@ from broker.trust.keyfolder import (
     FolderKeys,
     add_key,
     add_retirement,
+    alone,
     destroy_private,
     entries,
     entry_of,
@@ -74,15 +75,19 @@ def test_private_files_are_private_and_what_is_open_to_others_is_not_used(pki: S
     assert folder.stat().st_mode & 0o777 == 0o700
     keys = FolderKeys(folder)
     bad.private_file.chmod(0o644)
-    with pytest.raises(KeyInvalid, match="accessible to others"):
-        FolderKeys(folder)
-    # A program that runs goes on with the others.
+    # A program that runs goes on with the others, and so does one that starts.
     third = make(pki, folder)
-    with capture_logs() as logs:
-        assert opens(keys, third)
-    assert [line["reason"] for line in logs] == ["KEY_INVALID"]
-    assert opens(keys, good)
-    assert bad.key.key_id not in keys.key_ids()
+    for begin in (lambda: keys, lambda: FolderKeys(folder)):
+        with capture_logs() as logs:
+            used = begin()
+            assert opens(used, third)
+        assert [line["reason"] for line in logs] == ["KEY_INVALID"]
+        assert opens(used, good)
+        assert bad.key.key_id not in used.key_ids()
+    # Once its mode is right, it is used.
+    bad.private_file.chmod(0o600)
+    assert opens(keys, bad)
+    assert bad.key.key_id in keys.key_ids()
 
 
 def test_a_folder_that_is_away_for_a_moment_closes_nothing_and_one_that_never_was_there_is_refused(
@@ -151,3 +156,12 @@ def test_what_cannot_be_written_is_refused(pki: SamplePki, tmp_path: Path) -> No
     entry = make(pki, tmp_path / "keys")
     with pytest.raises(KeyInvalid, match="cannot be written"):
         add_key(tmp_path / "keys", PrivateEncryptionKey.load(entry.private_file), entry.key)
+
+
+def test_only_one_command_changes_a_folder_at_a_time(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(KeyInvalid, match="another command changes"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
+    with pytest.raises(KeyInvalid, match="cannot be read"), alone(tmp_path / "none"):
+        pass

@@ -17,12 +17,12 @@ from broker.core.envelope import BODY_TYPE, KEY_RETIREMENT_TYPE, KEY_STATEMENT_T
 from broker.core.errors import DirectoryInvalid, KeyStatementInvalid
 from broker.core.policy import RetiredCertificate, keys_in_force
 from broker.trust.carriedkeys import keep_former_statements, with_statements
+from broker.trust.certificates import der
 from broker.trust.directory import open_directory, sign_directory
 from broker.trust.directory_payload import directory_payload
 from broker.trust.hpke import PrivateEncryptionKey
 from broker.trust.keystatements import MAX_STATEMENT_BYTES, parse_statement, state_key, state_retirement
 from broker.trust.signedjson import signed_json
-from broker.trust.certificates import der
 from certs.authority import Authority
 from certs.rights import HEBEI, NGO, SHANXI, TRUST_DOMAIN
 

@@ -19,14 +19,14 @@ import structlog
 from broker.client.records import InForce
 from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
 from broker.core.inforce import DirectoryVersion, may_be_in_force
-from broker.core.keyhistory import KeyHistory
-from broker.trust.directory import learn_successions, open_directory
+from broker.trust.directory import SharedKeyHistory, learn_successions, open_directory
 from broker.trust.keyring import DirectoryKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from adapters.edge.spool import Spool
+    from broker.core.keyhistory import KeyHistory
     from broker.core.policy import Directory
     from broker.ports import Clock
     from broker.trust.governance import Governance
@@ -156,7 +156,7 @@ class SeenDirectories:
 
 def key_history(spool: Spool, governance: Governance) -> KeyHistory:
     """What the versions in a spool say of encryption keys. A version that cannot be read any more says nothing."""
-    documents, history = spool.directories(), KeyHistory()
+    documents, history = spool.directories(), SharedKeyHistory()
     learn_successions(documents, governance)
     for document in documents:
         with contextlib.suppress(DirectoryInvalid):

@@ -69,7 +69,7 @@ def make(profile: Path, *, suite: str, days: int) -> None:
 def archive(profile: Path, *, suite: str, days: int) -> None:
     """Make your first archive key.
 
-    You seal to it all that you publish, so that you can open it again later, or readdress it. Nothing becomes
+    You seal to it all that you publish, so that you can open it again later. Nothing becomes
     unreadable. Keep the private file apart from your other systems: nothing that runs there needs it.
 
     Example:  case-exchange keys archive --profile edge.toml
@@ -145,7 +145,7 @@ def retire(key_id: str, profile: Path, *, at: datetime | None) -> None:
     click.echo("nothing becomes unreadable: the private file stays")
     if all(other.key.key_id == entry.key.key_id for other in own.in_force(entry.key.use, at_ms)):
         what = (
-            "nobody can seal anything to you" if entry.key.use == RECORDS else "you cannot readdress what you publish"
+            "nobody can seal anything to you" if entry.key.use == RECORDS else "you cannot open again what you publish"
         )
         click.echo(f"warning: no other key for {entry.key.use} is in force then: {what} until you state one", err=True)
     own.retire(entry, at_ms)
@@ -230,7 +230,7 @@ def _lost(own: OwnKeys, key: EncryptionKey) -> list[str]:
     """What becomes unreadable without a key, and what still opens it."""
     period = f"from {rfc3339(key.not_before_ms)} to {rfc3339(key.ends_at_ms)}"
     if key.use == ARCHIVE:
-        what = f"what {own.agency} published {period} cannot be opened with its archive key any more, nor readdressed"
+        what = f"what {own.agency} published {period} cannot be opened with its archive key any more"
         still = "the keys of the agencies that each section was sealed to"
     else:
         what = f"what publishers sealed for {own.agency} to this key {period} cannot be opened here any more"

@@ -1,7 +1,8 @@
 """The encryption keys of agencies: to which public keys a record's content keys are wrapped.
 
 An agency states its own key, and ends it, with its signing certificate (broker/trust/keystatements.py reads these
-statements). The directory carries them. So neither governance nor a broker's operator can put another key in its place.
+statements). The directory carries them. So a broker's operator cannot put another key in its place, and edges give
+governance's own certificates no belief before days have passed (adapters/edge/known.py).
 """
 
 from __future__ import annotations

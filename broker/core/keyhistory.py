@@ -7,7 +7,6 @@ an old key into force again, or make publishers seal to fewer keys, for anybody 
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.errors import KeyHistoryBroken
@@ -38,10 +37,9 @@ _Known = dict[tuple[str, bytes], _Stated]
 
 
 class KeyHistory:
-    """The directory versions seen, as far as they speak of keys. Safe to call from any thread."""
+    """The directory versions seen, as far as they speak of keys. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._versions: dict[int, _Version] = {}
         self._known: _Known = {}
         self._faults: set[tuple[int, str, bytes]] = set()
@@ -55,8 +53,7 @@ class KeyHistory:
         Raises:
             KeyHistoryBroken: it takes back something that a lower version says. It is not remembered.
         """
-        with self._lock:
-            return self._add(_version(directory), refuse=True)
+        return self._add(_version(directory), refuse=True)
 
     def add_accepted(self, directory: Directory) -> list[KeyHistoryBroken]:
         """Remember a version that was in force here before. It cannot be refused any more, whatever is wrong with it.
@@ -64,8 +61,7 @@ class KeyHistory:
         Returns:
             What is wrong with it and with higher versions.
         """
-        with self._lock:
-            return self._add(_version(directory), refuse=False)
+        return self._add(_version(directory), refuse=False)
 
     def _add(self, added: _Version, *, refuse: bool) -> list[KeyHistoryBroken]:
         if self._versions.get(added.number) == added:

@@ -102,6 +102,24 @@ def successions_of(document: bytes) -> list[dict[str, Any]]:
         return _unpack(parse_json(document))[1]
 
 
+class SharedKeyHistory(KeyHistory):
+    """A ``KeyHistory`` that is safe to call from any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def add(self, directory: Directory) -> list[KeyHistoryBroken]:
+        """See ``KeyHistory``."""
+        with self._lock:
+            return super().add(directory)
+
+    def add_accepted(self, directory: Directory) -> list[KeyHistoryBroken]:
+        """See ``KeyHistory``."""
+        with self._lock:
+            return super().add_accepted(directory)
+
+
 class PinnedDirectory:
     """The newest directory that was offered (the port DirectoryInForce). Safe to call from any thread."""
 
@@ -121,7 +139,7 @@ class PinnedDirectory:
         """
         self._governance = governance
         self._clock = clock
-        self._history = KeyHistory() if history is None else history
+        self._history = SharedKeyHistory() if history is None else history
         self._lock = threading.Lock()
         self._latest = open_directory(document, governance)
         check_issued(self._latest, clock.now_ms())

@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from broker.cli.directory import directory
 from broker.cli.keys import keys
 from broker.core.encryptionkeys import ARCHIVE, P256, RECORDS
-from broker.core.errors import (, KeyInvalid
+from broker.core.errors import (
     CaseExchangeError,
     ConfigInvalid,
     KeyHistoryBroken,
+    KeyInvalid,
     KeyStatementInvalid,
 )
 from broker.trust.directory import open_directory, sign_directory
@@ -171,14 +172,14 @@ def test_a_rotation_overlaps_and_then_the_former_key_is_destroyed(agency: Agency
     assert "there is nothing to destroy" in agency.run("destroy", first, "--confirm", code=2)
 
 
-def test_it_is_said_of_an_archive_key_what_cannot_be_readdressed_any_more(agency: Agency) -> None:
+def test_it_is_said_of_an_archive_key_what_cannot_be_opened_any_more(agency: Agency) -> None:
     agency.run("archive", "--suite", P256)
     (key_id,) = agency.ids(ARCHIVE)
     said = agency.run("retire", key_id[:8])
-    assert "no other key for archive is in force then: you cannot readdress" in said
+    assert "no other key for archive is in force then: you cannot open again" in said
     said = agency.run("destroy", key_id[:8], "--confirm")
     assert "what shanxi-police published from" in said
-    assert "nor readdressed" in said
+    assert "cannot be opened with its archive key any more" in said
 
 
 def test_a_key_that_is_lost_or_not_the_agency_s_own_is_seen_and_retired(agency: Agency) -> None:

@@ -16,6 +16,7 @@ from broker.core.encryptionkeys import ARCHIVE, P256, RECORDS, EncryptionKey, Ke
 from broker.core.errors import KeyHistoryBroken
 from broker.core.keyhistory import KeyHistory, check_successor
 from broker.core.policy import Agency, Directory, keys_in_force
+from broker.trust.directory import SharedKeyHistory
 
 AGENCY, END = "sample-agency", 1000
 
@@ -187,7 +188,7 @@ def test_threads_that_add_versions_at_once_lose_none() -> None:
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(20):
-            history, start = KeyHistory(), threading.Barrier(len(numbers))
+            history, start = SharedKeyHistory(), threading.Barrier(len(numbers))
 
             def add(number: int, history: KeyHistory = history, start: threading.Barrier = start) -> None:
                 start.wait(10)

@@ -77,9 +77,9 @@ def test_private_files_are_private_and_what_is_open_to_others_is_not_used(pki: S
     bad.private_file.chmod(0o644)
     # A program that runs goes on with the others, and so does one that starts.
     third = make(pki, folder)
-    for begin in (lambda: keys, lambda: FolderKeys(folder)):
+    for starts in (False, True):
         with capture_logs() as logs:
-            used = begin()
+            used = FolderKeys(folder) if starts else keys
             assert opens(used, third)
         assert [line["reason"] for line in logs] == ["KEY_INVALID"]
         assert opens(used, good)

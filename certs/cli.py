@@ -20,7 +20,7 @@ from certs.folder import AUTHORITY_KINDS, PkiFolder
 from certs.options import days_option, json_option, lifetime_of, now_utc, pki_option, print_facts
 from certs.profiles import LOCAL_NAMES, PROFILES, SIGNING, profile_of
 from certs.requesting import renew, request, sign
-from certs.rights import TRUST_DOMAIN
+from certs.rights import EXCHANGE, TRUST_DOMAIN
 from certs.show import describe
 
 
@@ -109,6 +109,7 @@ def issue(
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]),
     help="The time from which nobody may trust it (UTC). Without it: now.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask before the exchange itself is revoked.")
 @pki_option
 @json_option
 def revoke(
@@ -119,6 +120,7 @@ def revoke(
     agency: str | None,
     reason: str,
     since: datetime | None,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Revoke certificates in their authorities' next lists.
@@ -139,7 +141,11 @@ def revoke(
         case None, str(text), None:
             serials = operations.by_serial(pki, _serial(text))
         case None, None, str(name):
-            serials = operations.by_agency(pki, name, now)
+            if name == EXCHANGE and not yes:
+                click.confirm(
+                    "This revokes the exchange itself: no broker can serve then. Go on?", abort=True, err=True
+                )
+            serials = operations.by_agency(pki, name, since)
         case _:
             message = "give one of a certificate's file, --serial and --agency"
             raise click.UsageError(message)

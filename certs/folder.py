@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import SetupInvalid
+from broker.files import exclusive
 from broker.trust.certificates import load_certificates
 from broker.trust.keys import load_signing_key, private_key_pem
 from certs.authority import Authority, Issued
@@ -18,6 +21,7 @@ from certs.rights import EXCHANGE
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -100,6 +104,20 @@ class PkiFolder:
         """The revocation list, in the place where brokers and agencies look for it."""
         return self.trust / f"{kind}.crl"
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only command that changes the authorities here, from their load to the end of what it writes.
+
+        Raises:
+            SetupInvalid: there are no authorities here.
+        """
+        try:
+            with exclusive(self.root / "authorities"):
+                yield
+        except OSError as error:
+            message = f"the folder of the authorities cannot be used: {error.strerror}"
+            raise SetupInvalid(message) from error
+
     def load_authority(self, kind: AuthorityKind) -> Authority:
         """Continue the work of an authority in this folder.
 
@@ -134,8 +152,38 @@ class PkiFolder:
     def publish_revocation_list(
         self, kind: AuthorityKind, authority: Authority, now: datetime, valid_for: timedelta
     ) -> None:
-        """Issue the next revocation list, and put it in the place where brokers and agencies look for it."""
-        document = authority.revocation_list(now, valid_for).public_bytes(Encoding.PEM)
+        """Issue the next revocation list, and put it in the place where brokers and agencies look for it.
+
+        Raises:
+            SetupInvalid: a list that was published before names a certificate that this one does not.
+                Nothing is written.
+        """
+        made = authority.revocation_list(now, valid_for)
+        for path in (self.authority(kind) / "crl.pem", self.revocation_list(kind)):
+            _check_keeps(path, authority, made)
+        document = made.public_bytes(Encoding.PEM)
         self.save_state(kind, authority)
         write_public(self.authority(kind) / "crl.pem", document)
         write_public(self.revocation_list(kind), document)
+
+
+def _check_keeps(path: Path, authority: Authority, made: x509.CertificateRevocationList) -> None:
+    """Refuse to take a revocation back, as after a copy of the authority's folder was put back."""
+    try:
+        published = x509.load_pem_x509_crl(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        message = (
+            f"{path.name}, the list that was published last, cannot be read; put it back from where it was published"
+        )
+        raise SetupInvalid(message) from error
+    if not published.is_signature_valid(authority.key.public_key()):
+        return
+    missing = {entry.serial_number for entry in published} - {entry.serial_number for entry in made}
+    if missing:
+        numbers = ", ".join(sorted(f"{serial:x}" for serial in missing))
+        message = (
+            f"{path.name} was published with {numbers}, which issued.json does not know as revoked; restore that file"
+        )
+        raise SetupInvalid(message)

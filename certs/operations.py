@@ -9,13 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import CertificateInvalid, DirectoryInvalid, SetupInvalid
 from broker.core.identity import Principal
-from broker.trust.certificates import der, find_issuer, load_certificates, principal_of
+from broker.trust.certificates import der, find_issuer, load_certificates, principal_of, server_names_of
 from broker.trust.directory import open_directory, sign_directory, successions_of
 from broker.trust.directory_payload import directory_payload
 from broker.trust.governance import Governance
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
+
+    from cryptography import x509
 
     from broker.core.policy import Directory
     from certs.authority import Authority, Issued
@@ -133,8 +134,10 @@ def by_serial(pki: PkiFolder, serial: int) -> dict[AuthorityKind, list[int]]:
     raise SetupInvalid(message)
 
 
-def by_agency(pki: PkiFolder, agency: str, now: datetime) -> dict[AuthorityKind, list[int]]:
-    """All certificates of an agency that are neither revoked nor ended, by authority.
+def by_agency(pki: PkiFolder, agency: str, since: datetime) -> dict[AuthorityKind, list[int]]:
+    """All certificates of an agency that are not revoked and had not ended at this time, by authority.
+
+    One that has ended since is among them: what it signed from that time on must not be trusted.
 
     Raises:
         SetupInvalid: there are none.
@@ -143,7 +146,9 @@ def by_agency(pki: PkiFolder, agency: str, now: datetime) -> dict[AuthorityKind,
         kind: [
             serial
             for serial, entry in pki.load_authority(kind).issued.items()
-            if Principal.parse(entry.principal).agency == agency and entry.revoked_at is None and entry.not_after > now
+            if Principal.parse(entry.principal).agency == agency
+            and entry.revoked_at is None
+            and entry.not_after > since
         ]
         for kind in AUTHORITY_KINDS
     }
@@ -169,11 +174,12 @@ def revoke(
         CertificateInvalid: one is already revoked. Then none of its authority is.
     """
     revoked: list[Revoked] = []
-    for kind, numbers in serials.items():
-        if numbers:
-            authority = pki.load_authority(kind)
-            revoked += [Revoked(kind, authority.revoke(serial, since, reason)) for serial in numbers]
-            pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
+    with pki.locked():
+        for kind, numbers in serials.items():
+            if numbers:
+                authority = pki.load_authority(kind)
+                revoked += [Revoked(kind, authority.revoke(serial, since, reason)) for serial in numbers]
+                pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
     return revoked
 
 
@@ -181,9 +187,10 @@ def publish_lists(
     pki: PkiFolder, kinds: Sequence[AuthorityKind], now: datetime, valid_for: timedelta = LIST_LIFETIME
 ) -> dict[AuthorityKind, Authority]:
     """Publish new revocation lists. Do this before the next update of the last lists. Returns the authorities."""
-    authorities = {kind: pki.load_authority(kind) for kind in kinds}
-    for kind, authority in authorities.items():
-        pki.publish_revocation_list(kind, authority, now, valid_for)
+    with pki.locked():
+        authorities = {kind: pki.load_authority(kind) for kind in kinds}
+        for kind, authority in authorities.items():
+            pki.publish_revocation_list(kind, authority, now, valid_for)
     return authorities
 
 
@@ -211,18 +218,19 @@ def _certify(
     server_names: Sequence[str],
     lifetime: timedelta | None = None,
 ) -> Credential:
-    directory = _directory_to_amend(pki) if profile is SIGNING else None
-    if directory is not None:
-        directory.agency(principal.agency)
-    authority = pki.load_authority(profile.authority)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = authority.issue(
-        profile, principal, key.public_key(), now, server_names=server_names, lifetime=lifetime
-    )
-    pki.save_state(profile.authority, authority)
-    # It is listed before the key is used, because a record signed with an unlisted certificate would be refused.
-    if directory is not None:
-        _list_signer(pki, directory, principal.agency, certificate, now)
+    with pki.locked():
+        directory = _directory_to_amend(pki) if profile is SIGNING else None
+        if directory is not None:
+            directory.agency(principal.agency)
+        authority = pki.load_authority(profile.authority)
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = authority.issue(
+            profile, principal, key.public_key(), now, server_names=server_names, lifetime=lifetime
+        )
+        pki.save_state(profile.authority, authority)
+        # It is listed before the key is used, because a record signed with an unlisted certificate would be refused.
+        if directory is not None:
+            _list_signer(pki, directory, principal.agency, certificate, now)
     return Credential(certificate, *write_credential(key, certificate, path))
 
 
@@ -250,10 +258,3 @@ def _list_signer(
     )
     key, successions = load_signing_key(pki.governance_key), successions_of(directory.document)
     write_public(pki.directory, sign_directory(directory_payload(amended), key, successions))
-
-
-def server_names_of(certificate: x509.Certificate) -> list[str]:
-    """The DNS names and addresses in a server's certificate."""
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    addresses = names.get_values_for_type(x509.IPAddress)
-    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]

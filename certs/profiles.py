@@ -11,7 +11,9 @@ an authority of their own. Nothing else trusts it, and it trusts nothing else. T
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from broker.core.identity import Principal
+
+_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LONGEST_NAME: Final = 253
 
 AuthorityKind = Literal["tls", "signing", "kafka"]
 
@@ -231,3 +236,11 @@ def general_name(text: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         return x509.DNSName(text)
+
+
+def is_server_name(text: str) -> bool:
+    """Whether it is an address, or a DNS name as certificates have it (RFC 1123 section 2.1), perhaps with ``*.``."""
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(text))
+    labels = text.removeprefix("*.").split(".")
+    return len(text) <= _LONGEST_NAME and all(_LABEL.fullmatch(label) for label in labels)

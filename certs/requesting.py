@@ -12,6 +12,7 @@ from certs import enrolment, operations
 from certs.folder import PkiFolder
 from certs.options import days_option, json_option, lifetime_of, now_utc, pki_option, print_facts
 from certs.profiles import LOCAL_NAMES, PROFILES, SIGNING, TLS_CLIENT
+from certs.renewing import Prepared, prepare
 from certs.rights import TRUST_DOMAIN
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def request(
     Example:  case-exchange certs request --agency gansu-police --folder keys
     """
     principal = Principal.parse(f"spiffe://{trust_domain}/agency/{agency}/{system}")
-    made = [enrolment.make(folder, profile, principal, names or LOCAL_NAMES) for profile in _profiles(profiles)]
+    made = enrolment.make_all(folder, _profiles(profiles), principal, names or LOCAL_NAMES)
     _print_each([_requested(one) for one in made], as_json=as_json)
 
 
@@ -138,9 +139,23 @@ def sign(
 @click.command()
 @click.argument("certificates", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
 @click.option("--early", is_flag=True, help="Do not wait until two thirds of its life are over.")
+@click.option("--anew", is_flag=True, help="Forget the key, request and answer that lie beside it: make others.")
+@click.option(
+    "--authorities",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The peers' TLS authorities, one of which must have signed the answer. Without it: the same one as before.",
+)
 @click.option("--pki", "root", type=_FOLDER, help="Only a development PKI: make a new key here, and sign it at once.")
 @json_option
-def renew(certificates: tuple[Path, ...], *, early: bool, root: Path | None, as_json: bool) -> None:
+def renew(
+    certificates: tuple[Path, ...],
+    *,
+    early: bool,
+    anew: bool,
+    authorities: Path | None,
+    root: Path | None,
+    as_json: bool,
+) -> None:
     """Do what the renewal of certificates needs next. Run it every day where the keys are.
 
     From two thirds of a certificate's life on, a new key and a request are laid beside it (tls.next.key, tls.next.csr).
@@ -148,13 +163,17 @@ def renew(certificates: tuple[Path, ...], *, early: bool, root: Path | None, as_
     it up without a restart, and the former connection is drained. They do the same themselves, and take up a signing
     certificate when the directory lists it.
 
-    The former certificate is not revoked: what it signed stays valid.
+    The former certificate is not revoked: what it signed stays valid. A lost request is written again, for the same
+    key. If the authority's answer is lost: --anew.
 
     Example:  case-exchange certs renew keys/tls.pem keys/signing.pem
     """
     now = now_utc()
     if root is None:
-        facts = [_prepared(path, enrolment.prepare(path, now, early=early)) for path in certificates]
+        facts = [
+            _prepared(path, prepare(path, now, early=early, anew=anew, authorities=authorities))
+            for path in certificates
+        ]
     else:
         facts = [_renewed(operations.renew(PkiFolder(root), path, now)) for path in certificates]
     _print_each(facts, as_json=as_json)
@@ -168,7 +187,7 @@ def _requested(made: enrolment.Requested) -> dict[str, str]:
     return {"request": str(made.request), "key": str(made.key), "key_sha256": made.key_sha256}
 
 
-def _prepared(path: Path, prepared: enrolment.Prepared) -> dict[str, str]:
+def _prepared(path: Path, prepared: Prepared) -> dict[str, str]:
     asked = _requested(prepared.requested) if prepared.requested else {}
     return {"certificate": str(path), "done": prepared.done, "next": prepared.next, **asked}
 

@@ -42,7 +42,7 @@ from broker.core.errors import (
     SignerUnknown,
 )
 from broker.core.former import stated
-from broker.trust.certificates import principal_of
+from broker.trust.certificates import der, principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
 from broker.trust.expiries import ExpiryWatch, list_expiries, own_expiries
@@ -137,8 +137,8 @@ class Edge(NamedTuple):
             return
         # Asked only now: it is rare. A record that the broker refuses would be lost to its agency.
         in_force = [self.open_directory(document) for document in await directories_in_force(self.channel)]
-        if in_force and all(lists(directory, self.agency, renewed) for directory in in_force):
-            self.composer.use(await asyncio.to_thread(self.signer.use))
+        if in_force and all(lists(directory, self.agency, der(renewed.certificate)) for directory in in_force):
+            self.composer.use(await asyncio.to_thread(self.signer.use, renewed))
             _log.info("the signing certificate was renewed")
 
     async def verify(self, delivered: Delivered) -> VerifiedRecord:
@@ -269,7 +269,10 @@ def _go_on(directory: DirectoryFile, seen: Sequence[bytes], *, forgot: bool) -> 
 async def _watch(edge: Edge, channel: RenewableChannel, config: AgencyConfig, seconds: float) -> None:
     expiries = ExpiryWatch(functools.partial(_expiries, edge, config), edge.clock)
     while True:
-        await asyncio.to_thread(expiries.look)
+        try:
+            await asyncio.to_thread(expiries.look)
+        except Exception as defect:  # noqa: BLE001 - it only warns: keys and trust are renewed all the same
+            _log.error("what ends when is not known", cause=type(defect).__name__)
         await asyncio.sleep(seconds)
         await asyncio.to_thread(edge.reload_trust)
         renewed = edge.tls.newest()

@@ -26,7 +26,7 @@ def connect(config: EdgeConfig) -> grpc.aio.Channel:
     """
     agency = config.agency
     files = TlsFiles(agency.certificate, agency.key, agency.authorities)
-    ready_tls(files, SystemClock().now_ms())
+    ready_tls(files, SystemClock())
     settings = ConnectionSettings(config.broker.address, config.broker.server_name or None)
     return open_channel(settings, files.read())
 

@@ -21,7 +21,7 @@ from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
 from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
-from broker.trust.renewal import take_up_tls
+from broker.trust.renewal import Laid
 from broker.trust.system import SystemEntropy
 from broker.trust.tls import check_tls_files, ready_tls
 from broker.wire.codec import ProtobufCodec
@@ -130,7 +130,7 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
         CertificateInvalid, KeyInvalid: a TLS file cannot be used.
     """
     config.check()
-    ready_tls(TlsFiles(config.certificate, config.key, config.authorities), clock.now_ms())
+    ready_tls(TlsFiles(config.certificate, config.key, config.authorities), clock)
     tls = KafkaTls(config.certificate, config.key, config.authorities)
     return KafkaConnection(config.servers, tls, config.prefix, config.timeout_seconds)
 
@@ -138,11 +138,12 @@ def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:
 async def _watch_tls(config: KafkaConfig, connection: KafkaConnection, clock: Clock, seconds: float) -> None:
     """Use renewed TLS files, so that a broker can run longer than its certificate. Never returns."""
     files = (config.certificate, config.key, config.authorities)
+    laid = Laid(config.certificate, config.key, clock)
     seen = [FileState.of(path) for path in files]
     while True:
         await asyncio.sleep(seconds)
         try:
-            take_up_tls(*files, clock.now_ms())
+            laid.take_up_tls(config.authorities)
             state = [FileState.of(path) for path in files]
             if state != seen and connection.tls is not None:
                 # Certificate and key are replaced one after the other. Until they match, this is tried again.

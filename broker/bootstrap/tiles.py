@@ -106,7 +106,7 @@ class TileServer:
         self._server = server
         await server.start()
         _log.info("serving tiles", address=f"port {server.port}")
-        self._watching = watch_tls(context, self._config.trust.reload_seconds)
+        self._watching = watch_tls(context, self._config.trust.reload_seconds, tls.authorities)
 
     async def run(self) -> None:
         """Use renewed certificates until cancelled. Then answers that have begun may finish, for a short time.

@@ -159,9 +159,10 @@ class BrokerTrust:
         return b""
 
     def _renew_signer(self) -> bool:
-        if self.signer.renewed(self.directory.latest) is None:
+        found = self.signer.renewed(self.directory.latest)
+        if found is None:
             return False
-        self.signer.use()
+        self.signer.use(found)
         _log.info("the signing certificate was renewed")
         return True
 

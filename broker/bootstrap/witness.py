@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.bootstrap.httptls import watch_tls
+from broker.bootstrap.httptls import ready_https, watch_tls
 from broker.core.errors import CheckpointInvalid, ConfigInvalid, SetupInvalid
 from broker.core.tree.checkpoint import VerifierKey
 from broker.messagelog.sqlite import SqliteWitnessStore
@@ -55,6 +55,7 @@ async def open_witness(config: WitnessConfig, *, new: bool) -> AsyncIterator[Htt
         LogError, LogUnavailable, LogFull: the file of what it has cosigned cannot be used.
     """
     signer, logs = load_cosigner(config), _logs(config)
+    ready_https(config.server.certificate, config.server.key)
     context = ServerContext(config.server.certificate, config.server.key)
     _check_state(config.witness.state, new=new)
     async with contextlib.AsyncExitStack() as stack:

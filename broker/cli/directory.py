@@ -21,6 +21,7 @@ from broker.core.tree.witnesspolicy import parse_directory_policy
 from broker.files import PUBLIC_FILE, replace_file
 from broker.trust.carriedkeys import keep_former_statements, with_statements
 from broker.trust.directory import open_directory, sign_directory, successions_of
+from broker.trust.directory_diff import NO_SECTIONS
 from broker.trust.directory_incarnations import with_incarnations
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.governance import Governance, public_key_of, state_succession
@@ -208,5 +209,5 @@ def _print_rights(agency: Agency) -> None:
 
 
 def _of(sections: frozenset[str]) -> str:
-    names = ", ".join(sorted(sections)) or "none: signatures and digests only"
+    names = ", ".join(sorted(sections)) or NO_SECTIONS
     return "" if sections == {"*"} else f" (sections: {names})"

@@ -110,6 +110,16 @@ def principal_of(certificate: x509.Certificate) -> Principal:
     return Principal.parse(uris[0])
 
 
+def server_names_of(certificate: x509.Certificate) -> list[str]:
+    """The DNS names and addresses in a server's certificate."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
+
+
 def validity(certificate: x509.Certificate) -> Validity:
     """When the certificate is valid, by its own dates only."""
     return Validity(

@@ -11,7 +11,7 @@ import structlog
 from cryptography import x509
 
 from broker.core.errors import CaseExchangeError
-from broker.trust.certificates import load_certificates, parse_certificate, validity
+from broker.trust.certificates import fingerprint, load_certificates, parse_certificate, validity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,12 +38,16 @@ _REMEDIES: Final = {
 
 
 class Expiry(NamedTuple):
-    """The life of one thing, in milliseconds since the Unix epoch, UTC. ``name`` is a file, an issuer or a version."""
+    """The life of one thing, in milliseconds since the Unix epoch, UTC. ``name`` is a file, an issuer or a version.
+
+    ``key`` tells those of one name apart: the whole path with the certificate's fingerprint, or the authority's key.
+    """
 
     what: str
     name: str
     first_ms: int
     last_ms: int
+    key: str = ""
 
     @property
     def due_ms(self) -> int:
@@ -62,7 +66,7 @@ class ExpiryWatch:
     def __init__(self, expiries: Callable[[], Iterable[Expiry]], clock: Clock) -> None:
         self._expiries = expiries
         self._clock = clock
-        self._told: dict[tuple[str, str], int] = {}
+        self._told: dict[tuple[str, str, str], int] = {}
         self._looked_ms = -_HOUR_MS
 
     def look(self) -> None:
@@ -72,13 +76,14 @@ class ExpiryWatch:
             return
         self._looked_ms = now_ms
         for one in self._expiries():
-            last = self._told.get((one.what, one.name))
+            last = self._told.get((one.what, one.name, one.key))
             if now_ms < one.due_ms or (last is not None and 0 <= now_ms - last < _DAY_MS):
                 continue
-            self._told[one.what, one.name] = now_ms
+            self._told[one.what, one.name, one.key] = now_ms
             tell, state = (_log.warning, "ends soon") if now_ms <= one.last_ms else (_log.error, "has ended")
             hours = (one.last_ms - now_ms) // _HOUR_MS
-            tell(f"a {one.what} {state}: renew it", path=one.name, hours=hours, remedy=one.remedy)
+            article = "an" if one.what == AUTHORITY else "a"
+            tell(f"{article} {one.what} {state}: renew it", path=one.name, hours=hours, remedy=one.remedy)
 
 
 def certificate_expiries(what: str, *paths: Path) -> list[Expiry]:
@@ -86,7 +91,9 @@ def certificate_expiries(what: str, *paths: Path) -> list[Expiry]:
     found = []
     for path in paths:
         try:
-            found += [Expiry(what, path.name, *validity(one)) for one in load_certificates(path)]
+            for one in load_certificates(path):
+                key = f"{path.absolute()} {fingerprint(one).hex()}"
+                found.append(Expiry(what, path.name, *validity(one), key=key))
         except CaseExchangeError:
             continue
     return found
@@ -105,7 +112,9 @@ def own_expiries(tls: Path, signing: Path, authorities: Path, directory: Directo
 def authority_expiries(certificates: Iterable[bytes]) -> list[Expiry]:
     """The authorities that a directory lists, by their names."""
     parsed = map(parse_certificate, certificates)
-    return [Expiry(AUTHORITY, one.subject.rfc4514_string(), *validity(one)) for one in parsed]
+    return [
+        Expiry(AUTHORITY, one.subject.rfc4514_string(), *validity(one), key=fingerprint(one).hex()) for one in parsed
+    ]
 
 
 def list_expiries(documents: Sequence[bytes]) -> list[Expiry]:
@@ -114,8 +123,9 @@ def list_expiries(documents: Sequence[bytes]) -> list[Expiry]:
     for document in documents:
         crl = x509.load_der_x509_crl(document)
         if crl.next_update_utc is not None:
-            life = (int(time.timestamp() * 1000) for time in (crl.last_update_utc, crl.next_update_utc))
-            found.append(Expiry(LIST, crl.issuer.rfc4514_string(), *life))
+            life = [int(time.timestamp() * 1000) for time in (crl.last_update_utc, crl.next_update_utc)]
+            identifier = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
+            found.append(Expiry(LIST, crl.issuer.rfc4514_string(), life[0], life[1], identifier.hex()))
     return found
 
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
-from broker.core.errors import CertificateInvalid, KeyInvalid, SetupInvalid
+from broker.core.errors import CertificateInvalid, KeyInvalid
 from broker.files import FileState
 from broker.trust.certificates import load_certificates, principal_of, validity
 from broker.trust.keys import load_signing_key
-from broker.trust.renewal import finish, take_up_tls
+from broker.trust.renewal import Laid
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.ports import Clock
     from broker.wire.tls import TlsFiles, TlsMaterial
-
-_log = structlog.get_logger("broker.trust")
 
 
 def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
@@ -39,7 +35,7 @@ def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
         raise CertificateInvalid(message)
 
 
-def ready_tls(files: TlsFiles, now_ms: int) -> None:
+def ready_tls(files: TlsFiles, clock: Clock) -> None:
     """Before a program begins: take up a renewed TLS certificate, and check what is then in use.
 
     If the renewed one cannot be used, this is logged: what is in use may do for a while.
@@ -47,12 +43,10 @@ def ready_tls(files: TlsFiles, now_ms: int) -> None:
     Raises:
         CertificateInvalid, KeyInvalid: as ``check_tls_files``.
     """
-    try:
-        finish(files.certificate, files.key)
-        take_up_tls(files.certificate, files.key, files.authorities, now_ms)
-    except SetupInvalid as error:
-        _log.error("a renewed certificate is not used", reason=error.reason, cause=error.message)
-    check_tls_files(files.certificate, files.key, now_ms)
+    laid = Laid(files.certificate, files.key, clock)
+    laid.finish()
+    laid.take_up_tls(files.authorities)
+    check_tls_files(files.certificate, files.key, clock.now_ms())
 
 
 class WatchedTls:
@@ -66,7 +60,8 @@ class WatchedTls:
         """
         self._files = files
         self._clock = clock
-        ready_tls(files, clock.now_ms())
+        self._laid = Laid(files.certificate, files.key, clock)
+        ready_tls(files, clock)
         self.principal: Final = principal_of(load_certificates(files.certificate)[0])
         self._seen = self._state()
         self.initial = files.read()
@@ -80,10 +75,12 @@ class WatchedTls:
     def reload(self) -> bool:
         """Use changed files when they match. Return whether they are used.
 
+        What was laid beside them and cannot be used is told once, and does not keep those in place from being used.
+
         Raises:
             CertificateInvalid, KeyInvalid: they do not match, or belong to somebody else. The earlier ones stay in use.
         """
-        take_up_tls(self._files.certificate, self._files.key, self._files.authorities, self._clock.now_ms())
+        self._laid.take_up_tls(self._files.authorities)
         state = self._state()
         if state == self._seen:
             return False

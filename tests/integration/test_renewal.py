@@ -407,7 +407,7 @@ async def test_a_broker_takes_up_its_key_for_kafka(pki: SamplePki, tmp_path: Pat
     watching = asyncio.create_task(_watch_tls(config, connection, SystemClock(), 0.05))
     with capture_logs() as logs:
         lay(certificate, pki.of_another_authority(profiles.KAFKA_CLIENT, agency=EXCHANGE))
-        await until_logged(logs, "a renewed TLS file for Kafka cannot be used")
+        await until_logged(logs, "a renewed certificate is not used")
     assert load_certificates(certificate)[0] == first.certificate
     lay(certificate, new)
     await until_true(lambda: not pending(certificate).exists())

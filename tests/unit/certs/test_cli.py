@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +9,13 @@ from click import Option
 from click.testing import CliRunner
 
 from broker.core.errors import CertificateInvalid, PeerIdentityMissing, RequestInvalid, SetupInvalid
+from broker.core.identity import Principal
+from certs import operations
 from certs.cli import certs
+from certs.folder import PkiFolder
+from certs.options import now_utc
+from certs.profiles import SIGNING
+from certs.rights import EXCHANGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,3 +159,58 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(SetupInvalid, match=r"letter\.txt cannot be read"):
             run("show", path)
+
+
+def test_an_agency_s_certificate_that_has_ended_since_is_revoked_too(root: Path, tmp_path: Path) -> None:
+    then = now_utc() - timedelta(days=5)
+    principal = Principal("case-exchange.example", "hebei-police", "archive")
+    life = timedelta(days=1)
+    ended = operations.issue(PkiFolder(root), SIGNING, principal, then, folder=tmp_path / "ended", lifetime=life)
+    since = (then + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    arguments = ("revoke", "--pki", root, "--agency", "hebei-police", "--reason", "keyCompromise", "--since", since)
+    facts = json.loads(run(*arguments, "--json"))
+    assert f"{ended.certificate.serial_number:x}" in {one.partition(" ")[0] for one in facts["revoked"]}
+
+
+def test_the_exchange_itself_is_revoked_only_after_a_yes(root: Path) -> None:
+    arguments = ["revoke", "--pki", str(root), "--agency", EXCHANGE, "--reason", "keyCompromise"]
+    before = (root / "trust" / "tls.crl").read_bytes()
+    result = CliRunner().invoke(certs, arguments, input="n\n")
+    assert result.exit_code == 1
+    assert "no broker can serve" in result.output
+    assert (root / "trust" / "tls.crl").read_bytes() == before
+    assert CliRunner().invoke(certs, [*arguments, "--yes"]).exit_code == 0
+    assert (root / "trust" / "tls.crl").read_bytes() != before
+
+
+def test_keys_are_made_for_all_profiles_or_for_none(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    run("request", "--agency", "gansu-police", "--profile", "signing", "--folder", folder)
+    with pytest.raises(CertificateInvalid, match="exists already"):
+        run("request", "--agency", "gansu-police", "--folder", folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["signing.csr", "signing.key"]
+
+
+@pytest.mark.parametrize("name", ["bröker.example", "", "a b", "x" * 64 + ".example", "-a.example"])
+def test_a_server_s_name_that_no_certificate_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    arguments = ("request", "--agency", "gansu-police", "--profile", "tls-server", "--name", name)
+    with pytest.raises(RequestInvalid, match="is no DNS name or address"):
+        run(*arguments, "--folder", tmp_path / "keys")
+    assert not list(tmp_path.rglob("*.key"))
+
+
+def test_a_request_that_looks_like_a_certificate_is_refused(root: Path, tmp_path: Path) -> None:
+    run("request", "--agency", "gansu-police", "--profile", "tls-client", "--folder", tmp_path / "keys")
+    (request,) = (tmp_path / "keys").glob("*.csr")
+    odd = request.rename(request.with_suffix(".pem"))
+    with pytest.raises(RequestInvalid, match=r"end in \.csr"):
+        run("sign", odd, "--agency", "gansu-police", "--pki", root)
+    assert b"REQUEST" in odd.read_bytes()
+
+
+def test_a_certificate_with_another_suffix_is_not_renewed(root: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "tls.crt"
+    odd.write_bytes((root / "broker" / "tls.pem").read_bytes())
+    with pytest.raises(CertificateInvalid, match=r"end in \.pem"):
+        run("renew", odd, "--early")
+    assert [path.name for path in tmp_path.glob("*.key")] == []

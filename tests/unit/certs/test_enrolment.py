@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import CertificateInvalid, KeyInvalid, RequestInvalid
 from broker.core.identity import Principal
-from broker.trust.certificates import load_certificates, principal_of
+from broker.trust.certificates import load_certificates, pem, principal_of, server_names_of
 from broker.trust.keys import load_signing_key
+from broker.trust.requests import read_request
 from broker.trust.signing import EcdsaSigner
-from certs import enrolment, operations
+from certs import enrolment
+from certs.authority import Authority
 from certs.enrolment import Order
 from certs.kafka import keystore_of, node
 from certs.profiles import KAFKA_NODE, SIGNING, TLS_CLIENT, TLS_PEER, TLS_SERVER, profile_of
+from certs.renewing import prepare
 from tests.support.pki import SamplePki
 
 if TYPE_CHECKING:
@@ -88,7 +93,7 @@ def test_a_server_s_certificate_has_exactly_the_names_that_both_say(own: SampleP
         with pytest.raises(RequestInvalid, match="names the servers"):
             enrolment.check(own.folder, Order(made.request, GANSU, [TLS_PEER], said))
     signed = enrolment.sign(own.folder, Order(made.request, GANSU, [TLS_PEER], wanted), own.now)
-    assert operations.server_names_of(signed.certificate) == list(wanted)
+    assert server_names_of(signed.certificate) == list(wanted)
 
 
 def test_what_the_authority_was_not_asked_for_is_refused(own: SamplePki, keys: Path) -> None:
@@ -211,25 +216,25 @@ def test_nothing_is_prepared_before_two_thirds_of_the_life_are_over(own: SampleP
     certificate = enrolled(own, keys)
     life = timedelta(days=7) + timedelta(minutes=5)
     begins = own.now - timedelta(minutes=5)
-    assert enrolment.prepare(certificate, begins + life * 2 / 3 - timedelta(seconds=1)).requested is None
+    assert prepare(certificate, begins + life * 2 / 3 - timedelta(seconds=1)).requested is None
     assert sorted(path.name for path in keys.iterdir()) == ["tls.csr", "tls.key", "tls.pem"]
-    prepared = enrolment.prepare(certificate, begins + life * 2 / 3)
+    prepared = prepare(certificate, begins + life * 2 / 3)
     assert prepared.requested is not None
     assert prepared.requested.request == keys / "tls.next.csr"
     key = prepared.requested.key.read_bytes()
     # It does nothing twice.
-    assert enrolment.prepare(certificate, own.now, early=True).requested == prepared.requested
+    assert prepare(certificate, own.now, early=True).requested == prepared.requested
     assert prepared.requested.key.read_bytes() == key
 
 
 def test_what_is_laid_into_the_folder_takes_the_place_of_the_former_one(own: SamplePki, keys: Path) -> None:
     certificate = enrolled(own, keys)
     former = load_certificates(certificate)[0]
-    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    asked = prepare(certificate, own.now, early=True).requested
     assert asked is not None
     signed = enrolment.sign(own.folder, order(asked.request), own.now)
     assert signed.path == keys / "tls.next.pem"
-    assert "renewed until" in enrolment.prepare(certificate, own.now).done
+    assert "renewed until" in prepare(certificate, own.now).done
     assert load_certificates(certificate)[0] == signed.certificate != former
     EcdsaSigner.load(keys / "tls.key", certificate)
     assert sorted(path.name for path in keys.iterdir()) == ["tls.csr", "tls.key", "tls.pem"]
@@ -238,10 +243,10 @@ def test_what_is_laid_into_the_folder_takes_the_place_of_the_former_one(own: Sam
 def test_a_signing_certificate_waits_until_the_directory_lists_it(own: SamplePki, keys: Path) -> None:
     certificate = enrolled(own, keys, SIGNING)
     former = certificate.read_bytes()
-    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    asked = prepare(certificate, own.now, early=True).requested
     assert asked is not None
     enrolment.sign(own.folder, order(asked.request), own.now)
-    assert "directory add-certificate" in enrolment.prepare(certificate, own.now).next
+    assert "directory add-certificate" in prepare(certificate, own.now).next
     assert certificate.read_bytes() == former
 
 
@@ -249,10 +254,10 @@ def test_a_kafka_node_gets_its_keystore_too(own: SamplePki, keys: Path) -> None:
     names = ("kafka-1", "192.0.2.7")
     as_node = Order(enrolment.make(keys, KAFKA_NODE, node(1), names).request, node(1), [KAFKA_NODE], names)
     certificate = enrolment.sign(own.folder, as_node, own.now).path
-    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    asked = prepare(certificate, own.now, early=True).requested
     assert asked is not None
     renewed = enrolment.sign(own.folder, as_node._replace(request=asked.request), own.now).certificate
-    enrolment.prepare(certificate, own.now)
+    prepare(certificate, own.now)
     store = keystore_of(certificate).read_bytes()
     assert load_certificates(certificate)[0] == renewed
     assert store == (keys / "kafka.key").read_bytes() + certificate.read_bytes()
@@ -262,34 +267,155 @@ def test_a_kafka_node_gets_its_keystore_too(own: SamplePki, keys: Path) -> None:
 def test_what_does_not_belong_there_takes_nobody_s_place(own: SamplePki, keys: Path, tmp_path: Path) -> None:
     certificate = enrolled(own, keys)
     former = certificate.read_bytes(), (keys / "tls.key").read_bytes()
-    asked = enrolment.prepare(certificate, own.now, early=True).requested
+    asked = prepare(certificate, own.now, early=True).requested
     assert asked is not None
     laid = keys / "tls.next.pem"
     strangers = own.credential(TLS_CLIENT, agency="hebei-police", key=load_signing_key(asked.key))
-    expired = own.credential(
-        TLS_CLIENT,
-        agency="gansu-police",
-        key=load_signing_key(asked.key),
-        issued=own.now - timedelta(days=2),
-        lifetime=timedelta(days=1),
-    )
     server = own.credential(TLS_SERVER, agency="gansu-police", key=load_signing_key(asked.key))
     for wrong, error, match in (
         (own.credential(TLS_CLIENT, agency="gansu-police"), KeyInvalid, r"tls\.next\.key is not the key of"),
         (strangers, CertificateInvalid, "same principal and usages"),
         (server, CertificateInvalid, "same principal and usages"),
-        (expired, CertificateInvalid, "not valid now"),
     ):
         source, _ = wrong.write(tmp_path, "wrong")
         laid.write_bytes(source.read_bytes())
         with pytest.raises(error, match=match):
-            enrolment.prepare(certificate, own.now)
+            prepare(certificate, own.now)
     laid.write_bytes(b"sample")
     with pytest.raises(CertificateInvalid, match="cannot be read"):
-        enrolment.prepare(certificate, own.now)
+        prepare(certificate, own.now)
     assert (certificate.read_bytes(), (keys / "tls.key").read_bytes()) == former
 
 
 def test_only_a_leaf_of_the_exchange_is_renewed(own: SamplePki) -> None:
     with pytest.raises(CertificateInvalid, match="no certificate of an agency or a broker"):
-        enrolment.prepare(own.folder.trust / "tls-ca.pem", own.now)
+        prepare(own.folder.trust / "tls-ca.pem", own.now)
+
+
+def waiting(own: SamplePki, keys: Path) -> tuple[Path, enrolment.Requested]:
+    """A certificate in use, and the request for the next one."""
+    certificate = enrolled(own, keys)
+    asked = prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    return certificate, asked
+
+
+@pytest.mark.parametrize("there", [None, b"", b"sample", "another"], ids=["moved", "empty", "damaged", "another"])
+def test_a_request_is_written_again_from_its_key(own: SamplePki, keys: Path, there: bytes | str | None) -> None:
+    certificate, asked = waiting(own, keys)
+    key = asked.key.read_bytes()
+    if there is None:
+        asked.request.unlink()
+    else:
+        asked.request.write_bytes((keys / "tls.csr").read_bytes() if isinstance(there, str) else there)
+    prepared = prepare(certificate, own.now)
+    assert prepared.requested is not None
+    assert prepared.requested.key_sha256 == asked.key_sha256
+    assert asked.key.read_bytes() == key
+    signed = enrolment.sign(own.folder, order(asked.request), own.now)
+    prepare(certificate, own.now)
+    assert load_certificates(certificate)[0] == signed.certificate
+
+
+def test_an_answer_that_has_expired_makes_place_for_a_new_request(own: SamplePki, keys: Path) -> None:
+    certificate, asked = waiting(own, keys)
+    enrolment.sign(own.folder, order(asked.request), own.now)
+    again = prepare(certificate, own.now + timedelta(days=30)).requested
+    assert again is not None
+    assert again.key_sha256 != asked.key_sha256
+    signed = enrolment.sign(own.folder, order(again.request), own.now + timedelta(days=30))
+    prepare(certificate, own.now + timedelta(days=30))
+    assert load_certificates(certificate)[0] == signed.certificate
+
+
+def test_an_expired_answer_to_another_request_does_not_cost_the_key_that_waits(own: SamplePki, keys: Path) -> None:
+    certificate, asked = waiting(own, keys)
+    old, life = own.now - timedelta(days=2), timedelta(days=1)
+    other = own.credential(TLS_CLIENT, agency="gansu-police", issued=old, lifetime=life)
+    (keys / "tls.next.pem").write_bytes(pem(other.certificate))
+    assert prepare(certificate, own.now).requested == asked
+    assert not (keys / "tls.next.pem").exists()
+
+
+def test_a_lost_answer_is_asked_for_anew(own: SamplePki, keys: Path) -> None:
+    certificate, asked = waiting(own, keys)
+    enrolment.sign(own.folder, order(asked.request), own.now).path.unlink()
+    with pytest.raises(RequestInvalid, match="--anew"):
+        enrolment.sign(own.folder, order(asked.request), own.now)
+    again = prepare(certificate, own.now, anew=True).requested
+    assert again is not None
+    assert again.key_sha256 != asked.key_sha256
+    enrolment.sign(own.folder, order(again.request), own.now)
+
+
+def test_a_damaged_key_that_waits_is_replaced_only_when_that_is_said(own: SamplePki, keys: Path) -> None:
+    certificate, asked = waiting(own, keys)
+    asked.key.write_bytes(b"")
+    with pytest.raises(KeyInvalid):
+        prepare(certificate, own.now)
+    assert asked.key.read_bytes() == b""
+    assert prepare(certificate, own.now, anew=True).requested is not None
+
+
+def test_two_renewals_at_once_make_one_request_of_one_key(own: SamplePki, keys: Path) -> None:
+    certificate = enrolled(own, keys)
+    barrier = threading.Barrier(4)
+
+    def renew() -> str:
+        barrier.wait(30)
+        asked = prepare(certificate, own.now, early=True).requested
+        assert asked is not None
+        return asked.key_sha256
+
+    with ThreadPoolExecutor(4) as pool:
+        made = {each.result(60) for each in [pool.submit(renew) for _ in range(4)]}
+    assert len(made) == 1
+    assert read_request(keys / "tls.next.csr").key_sha256 in made
+
+
+def test_a_renewal_that_was_killed_midway_is_finished(own: SamplePki, keys: Path) -> None:
+    certificate, asked = waiting(own, keys)
+    signed = enrolment.sign(own.folder, order(asked.request), own.now)
+    asked.key.replace(keys / "tls.key")
+    # Even if the answer has ended since: its key is in its place.
+    prepare(certificate, own.now + timedelta(days=30))
+    EcdsaSigner.load(keys / "tls.key", certificate)
+    assert load_certificates(certificate)[0] == signed.certificate
+
+
+def test_a_kafka_node_s_keystore_is_made_up_after_a_kill(own: SamplePki, keys: Path) -> None:
+    names = ("kafka-1",)
+    as_node = Order(enrolment.make(keys, KAFKA_NODE, node(1), names).request, node(1), [KAFKA_NODE], names)
+    certificate = enrolment.sign(own.folder, as_node, own.now).path
+    keystore_of(certificate).write_bytes(b"sample")
+    prepare(certificate, own.now)
+    assert keystore_of(certificate).read_bytes() == (keys / "kafka.key").read_bytes() + certificate.read_bytes()
+
+
+def test_another_authority_s_certificate_takes_nobody_s_place(own: SamplePki, keys: Path) -> None:
+    certificate, asked = waiting(own, keys)
+    former = certificate.read_bytes()
+    stranger = Authority.create("case-exchange development tls authority", own.now)
+    other = own.credential(TLS_CLIENT, agency="gansu-police", key=load_signing_key(asked.key), authority=stranger)
+    (keys / "tls.next.pem").write_bytes(pem(other.certificate))
+    for authorities in (None, own.folder.trust / "tls-ca.pem"):
+        with pytest.raises(CertificateInvalid, match="of another authority"):
+            prepare(certificate, own.now, authorities=authorities)
+    assert certificate.read_bytes() == former
+    assert asked.key.exists()
+
+
+def test_a_server_loses_none_of_its_names(own: SamplePki, keys: Path) -> None:
+    names = ("broker.case-exchange.example", "192.0.2.7")
+    first = Order(enrolment.make(keys, TLS_PEER, GANSU, names).request, GANSU, [TLS_PEER], names)
+    certificate = enrolment.sign(own.folder, first, own.now).path
+    former = certificate.read_bytes()
+    asked = prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    fewer = own.authority("tls").issue(
+        TLS_PEER, GANSU, load_signing_key(asked.key).public_key(), own.now, server_names=names[:1]
+    )
+    (keys / "tls.next.pem").write_bytes(pem(fewer))
+    with pytest.raises(CertificateInvalid, match=r"lacks names of the server that tls\.pem has: 192\.0\.2\.7"):
+        prepare(certificate, own.now)
+    assert certificate.read_bytes() == former

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -172,3 +174,54 @@ def test_an_authority_whose_memory_is_lost_does_not_go_on(own: SamplePki) -> Non
     (own.folder.authority("tls") / "issued.json").write_text("{}")
     with pytest.raises(SetupInvalid, match="no usable tls authority"):
         operations.publish_lists(own.folder, ["tls"], own.now)
+
+
+def test_two_commands_at_once_lose_no_certificate_and_undo_no_revocation(own: SamplePki, tmp_path: Path) -> None:
+    authority = own.authority("tls")
+    before = {serial for serial, entry in authority.issued.items() if entry.revoked_at}
+    serials = [serial for serial in authority.issued if serial not in before][:4]
+    barrier = threading.Barrier(2)
+
+    def issue() -> None:
+        barrier.wait(30)
+        for number in range(6):
+            principal = Principal("case-exchange.example", "hebei-police", f"archive-{number}")
+            operations.issue(own.folder, TLS_CLIENT, principal, own.now, folder=tmp_path / f"archive-{number}")
+
+    def revoke() -> None:
+        barrier.wait(30)
+        for serial in serials:
+            operations.revoke(own.folder, {"tls": [serial]}, own.now, "superseded", since=own.now)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(issue), pool.submit(revoke)]:
+            done.result(60)
+    after = own.folder.load_authority("tls")
+    assert len(after.issued) == len(authority.issued) + 6
+    assert {serial for serial, entry in after.issued.items() if entry.revoked_at} == before | {*serials}
+    document = own.folder.revocation_list("tls").read_bytes()
+    assert {entry.serial_number for entry in x509.load_pem_x509_crl(document)} == before | {*serials}
+
+
+def test_a_list_that_takes_a_revocation_back_is_not_published(own: SamplePki) -> None:
+    state = own.folder.authority("tls") / "issued.json"
+    before = state.read_bytes()
+    serial = own.tls_certificate("hebei-police").serial_number
+    operations.revoke(own.folder, {"tls": [serial]}, own.now, "keyCompromise", since=own.now)
+    published = own.folder.revocation_list("tls").read_bytes()
+    # As after a copy of the folder was put back.
+    state.write_bytes(before)
+    with pytest.raises(SetupInvalid, match=f"{serial:x}"):
+        operations.publish_lists(own.folder, ["tls"], own.now)
+    (own.folder.authority("tls") / "crl.pem").unlink()
+    with pytest.raises(SetupInvalid, match=f"{serial:x}"):
+        operations.publish_lists(own.folder, ["tls"], own.now)
+    assert own.folder.revocation_list("tls").read_bytes() == published
+    assert state.read_bytes() == before
+
+
+def test_what_has_ended_since_the_time_of_the_revocation_is_revoked_too(own: SamplePki, tmp_path: Path) -> None:
+    short = operations.issue(own.folder, SIGNING, HEBEI, own.now, folder=tmp_path / "x", lifetime=timedelta(days=1))
+    since, serial = own.now + timedelta(hours=1), short.certificate.serial_number
+    assert serial in operations.by_agency(own.folder, "hebei-police", since)["signing"]
+    assert serial not in operations.by_agency(own.folder, "hebei-police", own.now + timedelta(days=2))["signing"]

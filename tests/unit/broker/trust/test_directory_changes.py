@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.core.enrolment import enrol, with_certificate
 from broker.core.errors import DirectoryInvalid
-from broker.core.policy import RetiredCertificate
+from broker.core.policy import ReplayRight, RetiredCertificate
 from broker.trust.certificates import fingerprint
-from broker.trust.directory_diff import differences
+from broker.trust.directory_diff import differences, payload_differences
 from broker.trust.directory_lint import lint
 from broker.trust.requests import key_sha256
 from certs.rights import HEBEI, SHANXI
@@ -67,6 +70,50 @@ def test_a_right_that_is_taken_and_a_certificate_that_is_retired_are_shown(pki: 
 def test_the_order_of_what_is_listed_is_no_difference(pki: SamplePki) -> None:
     agencies = dict(reversed(list(pki.directory.agencies.items())))
     assert shown(pki, agencies=agencies) == []
+
+
+def test_a_right_to_nothing_but_digests_is_shown(pki: SamplePki) -> None:
+    before = pki.directory.agency(SHANXI)
+    member = replace(before, replay={**before.replay, "cases": ReplayRight(frozenset())})
+    without = replace(before, replay={})
+    one, other = (
+        replace(pki.directory, agencies={**pki.directory.agencies, SHANXI: each}) for each in (without, member)
+    )
+    lines = {f"{found.sign} {found.path}: {found.value}" for found in differences(one, other)}
+    assert f"+ agencies.{SHANXI}.replay.cases.sections: none: signatures and digests only" in lines
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lines"),
+    [
+        ({}, {"a": []}, ["+ a: (nothing)"]),
+        ({"a": {}}, {}, ["- a: (nothing)"]),
+        ({"a": ["x"]}, {"a": ["x", "x"]}, ["+ a: x"]),
+        ({"a": ["x", "y"]}, {"a": ["y", "x"]}, ["+ a: (the same in another order)"]),
+        (
+            {"a": {"sections": ["x"]}},
+            {"a": {"sections": []}},
+            ["- a.sections: x", "+ a.sections: none: signatures and digests only"],
+        ),
+        ({"a": "x"}, {"a": ["x"]}, ["- a: x", "+ a: x"]),
+        ({"a": 1}, {"a": True}, ["- a: 1", "+ a: True"]),
+    ],
+)
+def test_what_is_empty_or_twice_there_is_shown(first: object, second: object, lines: list[str]) -> None:
+    assert [f"{one.sign} {one.path}: {one.value}" for one in payload_differences(first, second)] == lines
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "sections"]), inner, max_size=2),
+    max_leaves=8,
+)
+
+
+@given(first=_JSON, second=_JSON)
+def test_payloads_that_differ_have_a_difference(first: object, second: object) -> None:
+    same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (payload_differences(first, second) == []) == same
 
 
 def test_nothing_is_found_in_a_directory_as_it_should_be(pki: SamplePki) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
+from broker.bootstrap.httptls import ready_https
 from broker.core.errors import CertificateInvalid, KeyInvalid
 from broker.trust.certificates import der, load_certificates
-from broker.trust.expiries import TLS, Expiry, ExpiryWatch, certificate_expiries, list_expiries, own_expiries
-from broker.trust.renewal import pending
-from broker.trust.signers import WatchedSigner
+from broker.trust.expiries import AUTHORITY, TLS, Expiry, ExpiryWatch, certificate_expiries, list_expiries, own_expiries
+from broker.trust.keys import load_signing_key
+from broker.trust.renewal import pending, put_in_place, request_of
+from broker.trust.signers import Renewal, WatchedSigner
 from broker.trust.signing import EcdsaSigner
 from broker.trust.tls import WatchedTls
+from broker.web.tls import ServerContext
 from broker.wire.tls import TlsFiles
 from certs.profiles import SIGNING, TLS_CLIENT
 from certs.rights import HEBEI, SHANXI
@@ -76,8 +80,10 @@ def test_another_authority_s_certificate_stays_where_it_was_laid(pki: SamplePki,
     used = files(pki, tmp_path)
     tls = WatchedTls(used, ManualClock(pki.now_ms))
     lay(used, pki.of_another_authority(TLS_CLIENT))
-    with pytest.raises(CertificateInvalid, match="of another authority"):
-        tls.reload()
+    with capture_logs() as logs:
+        assert not any(tls.reload() for _ in range(3))
+    # Told once.
+    assert [line["cause"] for line in logs] == ["tls.next.pem is of another authority than tls.pem"]
     # A start goes on with what is in use.
     with capture_logs() as logs:
         assert WatchedTls(used, ManualClock(pki.now_ms)).newest() is None
@@ -90,8 +96,9 @@ def test_a_certificate_without_its_key_is_not_used(pki: SamplePki, tmp_path: Pat
     tls = WatchedTls(used, ManualClock(pki.now_ms))
     lay(used, renewed(pki))
     pending(used.key).unlink()
-    with pytest.raises(KeyInvalid, match=r"tls\.key is not the key of tls\.next\.pem"):
-        tls.reload()
+    with capture_logs() as logs:
+        assert not tls.reload()
+    assert [line["cause"] for line in logs] == ["tls.key is not the key of tls.next.pem"]
 
 
 def test_a_signing_certificate_is_used_when_the_directory_lists_it(pki: SamplePki, tmp_path: Path) -> None:
@@ -103,9 +110,10 @@ def test_a_signing_certificate_is_used_when_the_directory_lists_it(pki: SamplePk
     assert signer.renewed(pki.directory) is None
     # Another agency's entry does not count.
     assert signer.renewed(pki.directory_with(HEBEI, [new.der])) is None
-    assert signer.renewed(pki.directory_with(SHANXI, [new.der])) == new.der
+    found = signer.renewed(pki.directory_with(SHANXI, [new.der]))
+    assert found == Renewal(new.certificate, laid=True)
     assert signer.certificate_sha256 == former.certificate_sha256
-    assert signer.use().certificate == new.certificate
+    assert signer.use(found).certificate == new.certificate
     assert signer.certificate_sha256 != former.certificate_sha256
     pki.keyring_with(new).signer(signer.certificate_sha256).verify(b"sample", signer.sign(b"sample"))
     assert signer.renewed(pki.directory_with(SHANXI, [new.der])) is None
@@ -117,15 +125,69 @@ def test_a_signing_certificate_that_is_replaced_in_its_place_is_used_too(pki: Sa
     certificate, key = new.write(tmp_path, "new")
     key.replace(used.key)
     with pytest.raises(KeyInvalid):
-        signer.use()
+        signer.use(Renewal(new.certificate, laid=False))
     certificate.replace(used.certificate)
-    assert signer.renewed(pki.directory_with(SHANXI, [new.der])) == new.der
-    signer.use()
+    found = signer.renewed(pki.directory_with(SHANXI, [new.der]))
+    assert found == Renewal(new.certificate, laid=False)
+    signer.use(found)
     assert signer.current.certificate == new.certificate
     other, _ = pki.credential(SIGNING, agency=HEBEI).write(tmp_path, "other")
     other.replace(used.certificate)
     with pytest.raises(CertificateInvalid, match="another agency"):
         signer.renewed(pki.directory)
+
+
+def test_a_touch_of_the_files_in_use_destroys_no_key_while_a_request_waits(pki: SamplePki, tmp_path: Path) -> None:
+    used, new = files(pki, tmp_path, "signing"), renewed(pki, SIGNING)
+    signer = WatchedSigner(used.key, used.certificate, ManualClock(pki.now_ms))
+    former = used.key.read_bytes()
+    _, key = new.write(tmp_path, "new")
+    key.replace(pending(used.key))
+    request = request_of(pending(used.certificate))
+    request.write_bytes(b"sample")
+    waiting = pending(used.key).read_bytes()
+    os.utime(used.certificate)
+    used.key.chmod(0o400)
+    os.link(used.key, tmp_path / "backup.key")
+    # The directory lists what is in use, as always.
+    assert signer.renewed(pki.directory) is None
+    assert (used.key.read_bytes(), pending(used.key).read_bytes()) == (former, waiting)
+    assert request.exists()
+    # It is noticed once: nothing is read again.
+    assert signer.renewed(pki.directory) is None
+
+
+def test_a_file_replaced_in_its_place_leaves_the_waiting_request_alone(pki: SamplePki, tmp_path: Path) -> None:
+    used, new, waiting = files(pki, tmp_path, "signing"), renewed(pki, SIGNING), renewed(pki, SIGNING)
+    signer = WatchedSigner(used.key, used.certificate, ManualClock(pki.now_ms))
+    _, key = waiting.write(tmp_path, "waiting")
+    key.replace(pending(used.key))
+    request_of(pending(used.certificate)).write_bytes(b"sample")
+    certificate, key = new.write(tmp_path, "new")
+    key.replace(used.key)
+    certificate.replace(used.certificate)
+    found = signer.renewed(pki.directory_with(SHANXI, [new.der]))
+    assert found is not None
+    assert not found.laid
+    assert signer.use(found).certificate == new.certificate
+    assert load_signing_key(pending(used.key)).public_key() == waiting.key.public_key()
+    assert request_of(pending(used.certificate)).exists()
+
+
+def test_a_key_is_put_in_place_only_with_its_own_certificate(pki: SamplePki, tmp_path: Path) -> None:
+    used, new, other = files(pki, tmp_path), renewed(pki), renewed(pki)
+    lay(used, new)
+    _, key = other.write(tmp_path, "other")
+    key.replace(pending(used.key))
+    former = used.key.read_bytes()
+    with pytest.raises(KeyInvalid, match=r"tls\.next\.key is not the key of tls\.next\.pem"):
+        put_in_place(used.certificate, used.key, new.certificate)
+    assert used.key.read_bytes() == former
+    # Nor is what was laid there since it was checked.
+    lay(used, other)
+    with pytest.raises(CertificateInvalid, match="was replaced meanwhile"):
+        put_in_place(used.certificate, used.key, new.certificate)
+    assert used.key.read_bytes() == former
 
 
 def test_everything_that_ends_is_listed(pki: SamplePki, tmp_path: Path) -> None:
@@ -173,3 +235,45 @@ def test_a_clock_that_was_set_back_silences_nothing() -> None:
     with capture_logs() as logs:
         watch.look()
     assert len(logs) == 1
+
+
+def test_certificates_of_one_name_are_told_each_and_an_authority_in_good_english(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    (tmp_path / "kafka").mkdir()
+    paths = [tmp_path / "tls.pem", tmp_path / "kafka" / "tls.pem"]
+    for path in paths:
+        shutil.copy(pki.folder.member(SHANXI) / "tls.pem", path)
+    found = certificate_expiries(TLS, *paths)
+    watch = ExpiryWatch(lambda: [*found, Expiry(AUTHORITY, "CN=x", 0, 1)], ManualClock(found[0].last_ms + 1))
+    with capture_logs() as logs:
+        watch.look()
+    told = "a TLS certificate has ended: renew it"
+    assert [line["event"] for line in logs] == [told, told, "an authority has ended: renew it"]
+
+
+def test_a_bad_file_laid_there_does_not_keep_a_good_one_in_its_place_from_use(pki: SamplePki, tmp_path: Path) -> None:
+    tls, signing = files(pki, tmp_path), files(pki, tmp_path, "signing")
+    watched = WatchedTls(tls, ManualClock(pki.now_ms))
+    signer = WatchedSigner(signing.key, signing.certificate, ManualClock(pki.now_ms))
+    new, new_signing = renewed(pki), renewed(pki, SIGNING)
+    for used, credential in ((tls, new), (signing, new_signing)):
+        pending(used.certificate).write_bytes(b"sample")
+        certificate, key = credential.write(tmp_path, "new")
+        key.replace(used.key)
+        certificate.replace(used.certificate)
+    with capture_logs() as logs:
+        assert watched.reload()
+        assert not watched.reload()
+        found = signer.renewed(pki.directory_with(SHANXI, [new_signing.der]))
+    assert found == Renewal(new_signing.certificate, laid=False)
+    assert len(logs) == 2
+
+
+def test_a_server_whose_renewal_was_killed_midway_starts(pki: SamplePki, tmp_path: Path) -> None:
+    used, new = files(pki, tmp_path), renewed(pki)
+    lay(used, new)
+    pending(used.key).replace(used.key)
+    ready_https(used.certificate, used.key)
+    ServerContext(used.certificate, used.key)
+    assert load_certificates(used.certificate)[0] == new.certificate

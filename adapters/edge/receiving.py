@@ -47,7 +47,6 @@ _LONGEST_KEY_WAIT_SECONDS: Final = 24 * 3600.0
 """How long a program waits for a private key that its agency should have. Meanwhile such records fill its window."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
 _MOST_OF_A_NAME: Final = 100
-_KEY_DIGITS: Final = 16
 _Used = TypeVar("_Used")
 
 
@@ -144,8 +143,7 @@ class Receiver:
         self._edge = edge
         self._quarantine = quarantine
         self._retry_seconds = retry_seconds
-        self._missed: dict[str, float] = {}
-        """Since when each key is missing, on the monotonic clock."""
+        self._missed: dict[str, float] = {}  # since when each key is missing, on the monotonic clock
         self.refused = 0
         """How many deliveries were refused."""
 
@@ -207,15 +205,12 @@ class Receiver:
         _log.error("a delivery was refused", position=str(delivered.position), reason=error.reason, **_told(error))
 
 
-def _told(error: BaseException) -> dict[str, str]:
+def _told(error: Exception) -> dict[str, str]:
     """Why; and of a missing key: which one it is, as its file's name says it, and what to do."""
-    if not isinstance(error, SealKeyMissing):
-        return {"cause": type(error).__name__}
-    return {
-        "cause": type(error).__name__,
-        "key_id": error.details.get("key_id", "")[:_KEY_DIGITS],
-        "remedy": error.remedy,
-    }
+    told = {"cause": type(error).__name__}
+    if isinstance(error, SealKeyMissing):
+        told |= {"key_id": error.details.get("key_id", "")[:16], "remedy": error.remedy}
+    return told
 
 
 async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:

@@ -59,7 +59,7 @@ class Agency:
     """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired.
 
     ``limits`` are the quotas that it has instead of a broker's own (broker/core/quota.py has their names).
-    ``encryption_keys`` are the keys that it states to be its own, also ended ones. ``key_retirements`` end some of them.
+    ``encryption_keys`` are the keys that it states to be its own, also ended ones. ``key_retirements`` end keys.
     """
 
     id: str

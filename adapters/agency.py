@@ -29,7 +29,7 @@ from adapters.edge.receiving import Delivery, Receiver
 from adapters.edge.restoring import spool_missing
 from adapters.edge.sending import Accepted, Sender
 from adapters.edge.signing import ToPublish, sign_and_spool, sign_and_spool_reply
-from adapters.folders import make, write_reason
+from adapters.folders import make, set_refused_aside
 from broker.client.operator import is_serving
 from broker.client.subscriber import SubscribeOptions
 from broker.client.trace import TraceClient
@@ -236,9 +236,8 @@ class Agency:
         statement = statement_from(receipt.statement)
         return Accepted(record_id, statement.position, statement.accepted_at_ms, receipt)
 
-    def _set_aside(self, record_id: str, refusal: CaseExchangeError) -> None:
-        facts = {"reason": refusal.reason, "message": refusal.message, "remedy": refusal.remedy}
-        write_reason(self._quarantine, record_id, facts)
+    def _set_aside(self, record_id: str, refusal: CaseExchangeError, envelope: bytes) -> None:
+        set_refused_aside(self._quarantine, record_id, refusal, envelope)
 
     async def _open(self, stream: SubscriptionStream, delivered: Delivered) -> Delivery | None:
         async def use(opened: Opened) -> Delivery:

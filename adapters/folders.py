@@ -24,11 +24,13 @@ from broker.files import FileState, make_private, read_file, replace_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from broker.core.errors import CaseExchangeError
+
 _UNFINISHED: Final = re.compile(r"[.~].*|.*(?:~|\.(?:crdownload|filepart|part|tmp))", re.DOTALL | re.IGNORECASE)
 _ABOUT: Final = ".about.json"
 _REASON: Final = ".reason.json"
 ENVELOPE: Final = ".envelope"
-"""The suffix of a delivered record in a quarantine, as it was delivered."""
+"""The suffix of a record in a quarantine, as it was delivered, or as this agency signed it."""
 TAKEN_DIGITS: Final = 32
 _MAX_ABOUT: Final = 1 << 20
 _ID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -177,6 +179,12 @@ def sender_of(path: Path) -> str:
 def write_reason(quarantine: Path, name: str, facts: object) -> None:
     """Write why the file or record with this name was refused, durably."""
     replace_file(quarantine / f"{name}{_REASON}", _json(facts))
+
+
+def set_refused_aside(quarantine: Path, name: str, refusal: CaseExchangeError, envelope: bytes) -> None:
+    """Keep a record of this agency that was refused for good, as it was signed, and why, durably."""
+    replace_file(quarantine / f"{name}{ENVELOPE}", envelope)
+    write_reason(quarantine, name, {"reason": refusal.reason, "message": refusal.message, "remedy": refusal.remedy})
 
 
 def refused_name(path: Path) -> str:

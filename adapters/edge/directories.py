@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from broker.client.records import InForce
+from broker.core.encryptionkeys import LONGEST_WAIT_MS
 from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
-from broker.core.inforce import DirectoryVersion, may_be_in_force
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, may_be_in_force
 from broker.trust.directory import SharedKeyHistory, learn_successions, open_directory
 from broker.trust.keyring import DirectoryKeyring
 
@@ -96,21 +97,41 @@ class SeenDirectories:
         self._unsaved[directory.version] = document
         return version
 
-    def from_seen(self, accepted_at_ms: int, former_ms: int | None = None) -> InForce:
+    def from_seen(
+        self, accepted_at_ms: int, former_ms: int | None = None, *, sealed_from_ms: int | None = None
+    ) -> InForce:
         """The versions from what this edge has seen: step 1.
 
         Args:
             accepted_at_ms: when the record was accepted: milliseconds since the Unix epoch, UTC.
             former_ms: the time of its former receipt, if it has one.
+            sealed_from_ms: since when versions count by which it may be sealed. None: only those of the acceptance.
 
         Raises:
             SpoolUnavailable: a version could not be stored.
         """
         self._save()
         former = [] if former_ms is None else self._newest(former_ms)
-        return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()), former)
+        sealed = [] if sealed_from_ms is None else self._between(sealed_from_ms, accepted_at_ms)
+        return InForce(self._newest(accepted_at_ms), self._newest(self._clock.now_ms()), former, sealed)
 
-    async def from_broker(self, accepted_at_ms: int, former_ms: int | None = None) -> InForce:
+    def ended(self, agency: str, key_id: str) -> bool:
+        """Whether a key of an agency has ended by now. One that no version that was seen lists has ended, too."""
+        ends = [
+            end_ms
+            for known in list(self._seen.values())
+            if (member := known.directory.agencies.get(agency)) is not None
+            for one_id, end_ms in (
+                *((key.key_id, key.ends_at_ms) for key in member.encryption_keys),
+                *((one.key_id, one.retired_at_ms) for one in member.key_retirements),
+            )
+            if one_id.hex() == key_id
+        ]
+        return min(ends, default=0) <= self._clock.now_ms()
+
+    async def from_broker(
+        self, accepted_at_ms: int, former_ms: int | None = None, *, sealed_from_ms: int | None = None
+    ) -> InForce:
         """The versions from the broker's answer: step 2. Arguments as for ``from_seen``.
 
         Raises:
@@ -120,13 +141,17 @@ class SeenDirectories:
         try:
             then, now = await self._ask(accepted_at_ms), await self._ask(None)
             before = [] if former_ms is None else await self._ask(former_ms)
+            sealed = [] if sealed_from_ms is None else await self._ask(sealed_from_ms)
         except CaseExchangeError as error:
             message = f"the broker did not answer which directory was in force: {error.message}"
             raise DirectoryVersionMissing(message) from error
         former = [] if former_ms is None else [(before, former_ms)]
-        return await asyncio.to_thread(
-            self._from_answers, [(then, accepted_at_ms), (now, self._clock.now_ms()), *former]
-        )
+        answers = [(then, accepted_at_ms), (now, self._clock.now_ms()), *former]
+        in_force = await asyncio.to_thread(self._from_answers, answers)
+        if sealed_from_ms is None:
+            return in_force
+        await asyncio.to_thread(self._usable, sealed, sealed_from_ms)
+        return in_force._replace(sealed=self._between(sealed_from_ms, accepted_at_ms))
 
     def _from_answers(self, answers: Sequence[tuple[list[bytes], int]]) -> InForce:
         in_force = InForce(*(self._usable(documents, at_ms) for documents, at_ms in answers))
@@ -136,6 +161,21 @@ class SeenDirectories:
     def _newest(self, at_ms: int) -> list[DirectoryVersion]:
         found = [known for known in list(self._seen.values()) if may_be_in_force(known.directory, at_ms)]
         return [max(found, key=lambda known: known.directory.version)] if found else []
+
+    def _between(self, begin_ms: int, until_ms: int) -> list[DirectoryVersion]:
+        """The versions that may have been in force at some time of a period, the newest first.
+
+        A broker may take a version up late. So one counts until its successor was issued for ``LONGEST_WAIT_MS``.
+        """
+        found = []
+        successor_ms: int | None = None
+        for _, known in sorted(self._seen.items(), reverse=True):
+            begun = known.directory.issued_at_ms - CHANGE_OF_DIRECTORY_MS <= until_ms
+            late_ms = begin_ms - LONGEST_WAIT_MS
+            if begun and known.directory.expires_at_ms >= begin_ms and (successor_ms is None or successor_ms > late_ms):
+                found.append(known)
+            successor_ms = known.directory.issued_at_ms
+        return found
 
     def _usable(self, documents: list[bytes], at_ms: int) -> list[DirectoryVersion]:
         found = [known for document in documents if (known := self._try(document)) is not None]

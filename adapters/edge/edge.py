@@ -27,6 +27,7 @@ from broker.client.receipts import ReceiptVerifier
 from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.sealing import Opening, Sealing
 from broker.client.subscriber import Subscriber
+from broker.core.authorship import read_body
 from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
@@ -42,6 +43,7 @@ from broker.core.errors import (
     SignerUnknown,
 )
 from broker.core.former import stated
+from broker.core.sealing import sealed_from_ms
 from broker.trust.certificates import der, principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
@@ -152,14 +154,20 @@ class Edge(NamedTuple):
         def verify_with(in_force: InForce) -> VerifiedRecord:
             return self.verifier.verify(delivered.envelope, delivered.accepted_at_ms, in_force)
 
-        times = [delivered.accepted_at_ms]
+        at_ms = accepted_at_ms = delivered.accepted_at_ms
+        former = []
         if delivered.envelope.former_receipt:
-            times.append(stated(delivered.envelope, self.codec).accepted_at_ms)
+            at_ms = stated(delivered.envelope, self.codec).accepted_at_ms
+            former = [at_ms]
+        times = [accepted_at_ms, *former]
+        since_ms = sealed_from_ms(read_body(delivered.envelope, self.codec), at_ms)
         # In a thread: a signature check takes time, and reading a new directory takes more.
         try:
-            return await asyncio.to_thread(lambda: verify_with(self.directories.from_seen(*times)))
+            return await asyncio.to_thread(
+                lambda: verify_with(self.directories.from_seen(*times, sealed_from_ms=since_ms))
+            )
         except _BY_ANOTHER_DIRECTORY:
-            answered = await self.directories.from_broker(*times)
+            answered = await self.directories.from_broker(*times, sealed_from_ms=since_ms)
         return await asyncio.to_thread(verify_with, answered)
 
 

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from broker.core.body import Body
 
 _log = structlog.get_logger("adapters.edge.receiving")
-_PASSING: Final = (Unavailable, SpoolUnavailable, SetupInvalid, SealKeyMissing, OSError)
-"""Faults of this side: its disk, its spool, its files of trust, keys and settings. The record has to wait."""
+_PASSING: Final = (Unavailable, SpoolUnavailable, SetupInvalid, OSError)
+"""Faults of this side: its disk, its spool, its files of trust and settings. The record has to wait."""
+_LONGEST_KEY_WAIT_SECONDS: Final = 24 * 3600.0
+"""How long a program waits for a private key that its agency should have. Meanwhile such records fill its window."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
 _MOST_OF_A_NAME: Final = 100
 _Used = TypeVar("_Used")
@@ -141,6 +143,7 @@ class Receiver:
         self._edge = edge
         self._quarantine = quarantine
         self._retry_seconds = retry_seconds
+        self._missed: dict[str, float] = {}  # since when each key is missing, on the monotonic clock
         self.refused = 0
         """How many deliveries were refused."""
 
@@ -149,9 +152,8 @@ class Receiver:
     ) -> _Used | None:
         """Verify a delivery, put its record together, and use it.
 
-        A delivery that can never be used is kept unchanged in quarantine/, and then refused with the code of the
-        reason. A delivery that has to wait until a fault of this side passes is given back. That does not count as a
-        failed attempt.
+        A delivery that can never be used is kept unchanged in quarantine/, and then refused with the reason's code. One
+        that has to wait until a fault of this side passes is given back. That does not count as a failed attempt.
 
         Returns:
             What ``use`` returned, if it was used. The caller then has to acknowledge the delivery.
@@ -166,15 +168,27 @@ class Receiver:
             except _PASSING:
                 raise
             except CaseExchangeError as error:
+                if isinstance(error, SealKeyMissing) and self._key_may_come(error):
+                    raise
                 await asyncio.to_thread(self._set_aside, delivered, error)
                 reason = error.reason
-        except _PASSING as error:
-            _log.error("a delivery has to wait", position=str(delivered.position), cause=type(error).__name__)
+        except (*_PASSING, SealKeyMissing) as error:
+            _log.error("a delivery has to wait", position=str(delivered.position), **_told(error))
             await stream.nack(delivered.delivery_id, self._retry_seconds, transient=True)
             return None
         self.refused += 1
         await finish(delivered, stream.refuse(delivered.delivery_id, reason))
         return None
+
+    def _key_may_come(self, error: SealKeyMissing) -> bool:
+        """Whether to wait for a private key. Not for one that has ended: it may be gone.
+
+        Any publisher can choose it. Without a key folder the error names no key: that is a fault of the settings.
+        """
+        key_id, now = error.details.get("key_id", ""), self._edge.clock.monotonic()
+        if key_id and self._edge.directories.ended(self._edge.agency, key_id):
+            return False
+        return not key_id or now - self._missed.setdefault(key_id, now) < _LONGEST_KEY_WAIT_SECONDS
 
     def _set_aside(self, delivered: Delivered, error: CaseExchangeError) -> None:
         # The broker chose the name of the stream.
@@ -188,14 +202,23 @@ class Receiver:
             self._edge.spool.received.add(received_copy(self._edge, delivered, record_id))
         facts = {"reason": error.reason, "message": error.message, "position": str(delivered.position)}
         folders.write_reason(self._quarantine, stem, facts)
-        _log.error("a delivery was refused", position=str(delivered.position), reason=error.reason)
+        _log.error("a delivery was refused", position=str(delivered.position), reason=error.reason, **_told(error))
+
+
+def _told(error: Exception) -> dict[str, str]:
+    """Why; and of a missing key: which one it is, as its file's name says it, and what to do."""
+    told = {"cause": type(error).__name__}
+    if isinstance(error, SealKeyMissing):
+        told |= {"key_id": error.details.get("key_id", "")[:16], "remedy": error.remedy}
+    return told
 
 
 async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
     """Verify a delivery and put its record together.
 
     Raises:
-        Unavailable, SpoolUnavailable, SetupInvalid, SealKeyMissing, OSError: it has to wait.
+        Unavailable, SpoolUnavailable, SetupInvalid, OSError: it has to wait.
+        SealKeyMissing: it has to wait, if the key can come.
         CaseExchangeError: it can never be used.
     """
     with contained(OSError):

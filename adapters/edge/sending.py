@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import structlog
 
 from adapters.edge.again import asked_seconds, attempts
 from broker.client.publisher import Published
-from broker.core.errors import CaseExchangeError, Internal, IssuedInFuture
+from broker.core.errors import CaseExchangeError, InputRefused, Internal, IssuedInFuture, PeerUnknown, RightDenied
 from broker.wire.receipts import receipt_bytes
 from broker.wire.status import RETRY_AFTER_MS
 
@@ -39,6 +39,10 @@ _UNHEARD: Final = 10_000
 """How many refusals are kept for a later question. The oldest are dropped first."""
 _LONGEST_HELD_SECONDS: Final = 600.0
 """The limit for the time that a broker can make a record wait: the broker's own clock may be the wrong one."""
+
+
+Refused: TypeAlias = "Callable[[str, CaseExchangeError, bytes], None]"
+"""Stores, by record id, the reason of a refusal for good, and the signed record: its content may be nowhere else."""
 
 
 class Accepted(NamedTuple):
@@ -74,14 +78,12 @@ def time_cures(refusal: CaseExchangeError) -> bool:
     return refusal.retriable or RETRY_AFTER_MS in refusal.details
 
 
-async def send_spooled(
-    edge: Edge, refused: Callable[[str, CaseExchangeError], None], hold_seconds: float
-) -> AsyncIterator[Settled]:
+async def send_spooled(edge: Edge, refused: Refused, hold_seconds: float) -> AsyncIterator[Settled]:
     """Publish the records in the spool that may go now, oldest first, until there is none.
 
     Args:
         edge: the edge with the spool.
-        refused: stores the reason of a refusal for good, before the record is deleted from the spool.
+        refused: stores the reason of a refusal for good and the envelope, before the record is deleted from the spool.
         hold_seconds: how long a record is held, if the broker does not say how long.
 
     Yields:
@@ -91,28 +93,46 @@ async def send_spooled(
         CaseExchangeError: the broker cannot be reached, or cannot accept now. Records without a receipt stay in the
             spool.
     """
-    waiting = await asyncio.to_thread(_next, edge)
-    if not waiting:
+    waiting, dropped = await asyncio.to_thread(_next, edge, refused)
+    if not waiting and not dropped:
         return
     await edge.checkpoints.before_sending()
     async with edge.publisher.stream() as stream:
-        while waiting:
+        while waiting or dropped:
+            for each in dropped:
+                yield each
             results = await stream.publish([edge.codec.decode_envelope(item.envelope) for item in waiting])
             settled = [Settled(item.record_id, result) for item, result in zip(waiting, results, strict=True)]
             await asyncio.to_thread(_settle, edge, waiting, settled, refused, hold_seconds)
             for each in settled:
                 yield each
-            waiting = await asyncio.to_thread(_next, edge)
+            waiting, dropped = await asyncio.to_thread(_next, edge, refused)
 
 
-def _next(edge: Edge) -> list[Outgoing]:
-    """The records to be sent next. What they are sent as is durable."""
+def _next(edge: Edge, refused: Refused) -> tuple[list[Outgoing], list[Settled]]:
+    """The records to be sent next, and those that cannot be issued again. What they are sent as is durable."""
     now_ms = edge.clock.now_ms()
     waiting = edge.spool.holds.ready(_BATCH, _BATCH_BYTES, _monotonic_ms(edge), now_ms)
     if not any(item.refused_issue_ms for item in waiting):
-        return waiting
+        return waiting, []
+    going: list[Outgoing] = []
+    dropped: list[Settled] = []
+    for item in waiting:
+        try:
+            with edge.spool.transaction():
+                going.append(_released(edge, item, now_ms) if item.refused_issue_ms else item)
+        except (InputRefused, PeerUnknown, RightDenied) as refusal:
+            # Keys or rights are others at the right time. Nobody can seal it anew without its contents.
+            _drop(edge, item, refusal, refused)
+            dropped.append(Settled(item.record_id, refusal))
+    return going, dropped
+
+
+def _drop(edge: Edge, item: Outgoing, refusal: CaseExchangeError, refused: Refused) -> None:
+    _log.error("refused", record_id=item.record_id, reason=refusal.reason, remedy=refusal.remedy)
+    refused(item.record_id, refusal, item.envelope)
     with edge.spool.transaction():
-        return [_released(edge, item, now_ms) if item.refused_issue_ms else item for item in waiting]
+        edge.spool.drop_refused(item.record_id)
 
 
 def _released(edge: Edge, item: Outgoing, now_ms: int) -> Outgoing:
@@ -130,7 +150,7 @@ def _settle(
     edge: Edge,
     waiting: Sequence[Outgoing],
     settled: Sequence[Settled],
-    refused: Callable[[str, CaseExchangeError], None],
+    refused: Refused,
     hold_seconds: float,
 ) -> None:
     held: Counter[tuple[str, str]] = Counter()
@@ -146,14 +166,11 @@ def _settle(
                 held[result.reason, result.remedy] += 1
     for (reason, remedy), count in held.items():
         _log.warning("records are held, and the others go on", count=count, reason=reason, remedy=remedy)
-    for record_id, result in settled:
+    for item, (record_id, result) in zip(waiting, settled, strict=True):
         if isinstance(result, Published):
             _log.info("published", record_id=record_id, position=str(result.statement.position))
         elif not time_cures(result):
-            _log.error("refused", record_id=record_id, reason=result.reason, remedy=result.remedy)
-            refused(record_id, result)
-            with edge.spool.transaction():
-                edge.spool.drop_refused(record_id)
+            _drop(edge, item, result, refused)
 
 
 def _hold(edge: Edge, item: Outgoing, refusal: CaseExchangeError, hold_seconds: float) -> None:
@@ -171,7 +188,7 @@ def _monotonic_ms(edge: Edge) -> int:
 class Sender:
     """Sends the records in the spool while it runs, also after every restart of the broker. For one event loop."""
 
-    def __init__(self, edge: Edge, refused: Callable[[str, CaseExchangeError], None], retry_seconds: float) -> None:
+    def __init__(self, edge: Edge, refused: Refused, retry_seconds: float) -> None:
         self._edge = edge
         self._refused = refused
         self._retry_seconds = retry_seconds

@@ -185,14 +185,13 @@ class Outbound:
                 path.replace((self.folders.quarantine if taken.refused else self.folders.done) / name)
         return True
 
-    def _set_aside(self, record_id: str, refusal: CaseExchangeError) -> None:
+    def _set_aside(self, record_id: str, refusal: CaseExchangeError, envelope: bytes) -> None:
         # Its file may be the only place that has it, and waits for somebody who mends it.
         sha256 = self._edge.spool.holds.source_of(record_id)
         for folder in (self.folders.done, self.folders.quarantine):
             if sha256:
                 folders.count_anew(folder, sha256)
-        facts = {"reason": refusal.reason, "message": refusal.message, "remedy": refusal.remedy}
-        folders.write_reason(self.folders.quarantine, record_id, facts)
+        folders.set_refused_aside(self.folders.quarantine, record_id, refusal, envelope)
 
 
 def _suffix(path: Path) -> str:

@@ -18,7 +18,7 @@ If there is no directory version for these checks: DirectoryVersionMissing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.client.sealing import salt_all
@@ -27,9 +27,9 @@ from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, ch
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
 from broker.core.errors import NotAddressed, SealKeyMissing, SectionNotAllowed
 from broker.core.former import check_former
-from broker.core.inforce import by_any
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any
 from broker.core.policy import check_publish, corrects_of_others, visible_sections
-from broker.core.sealing import check_sealing, sealed_for
+from broker.core.sealing import check_sealing, check_sealing_by_any, sealed_for
 from broker.core.sections import unsalted
 from broker.core.streams import check_kind
 
@@ -50,6 +50,10 @@ class SectionDraft(NamedTuple):
     type: str
     content: bytes
     audience: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        # What is in a record stays out of tracebacks and logs.
+        return f"SectionDraft({self.name!r}, {self.type!r}, {len(self.content)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class RecordComposer:
         self._codec = codec
         self._entropy = entropy
         self._clock = clock
-        self._protect = salt_all if sealing is None else sealing.protect
+        self._sealing = sealing
 
     def use(self, signer: Signer) -> None:
         """Sign with another key from the next record on."""
@@ -136,7 +140,8 @@ class RecordComposer:
             signers=(NamedSigner(signer.certificate_sha256, signer.algorithm),),
             sections=tuple(SectionDescriptor(item.name, item.type, b"", item.audience) for item in draft.sections),
         )
-        return self._signed(signer, *self._protect(body, [item.content for item in draft.sections], self._entropy))
+        protect = salt_all if self._sealing is None else self._sealing.protect
+        return self._signed(signer, *protect(body, [item.content for item in draft.sections], self._entropy))
 
     def issue_again(self, envelope: Envelope) -> Composed:
         """Sign a record anew that was refused because of its time: with the time of now, and all else as it was.
@@ -149,10 +154,14 @@ class RecordComposer:
 
         Raises:
             EnvelopeMalformed: it cannot be read.
+            EncryptionKeyNotInForce, KeyWrapsInvalid, SealingRequired, PeerUnknown: by the newest directory it cannot
+                be sealed as it is at the new time. Nobody can seal it anew without its contents.
         """
-        signer = self._signer
+        signer, now_ms = self._signer, self._clock.now_ms()
         named = NamedSigner(signer.certificate_sha256, signer.algorithm)
-        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=self._clock.now_ms(), signers=(named,))
+        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=now_ms, signers=(named,))
+        if self._sealing is not None:
+            check_sealing(self._sealing.directory(), body, now_ms)
         return self._signed(signer, body, envelope.sections)
 
     def _signed(self, signer: Signer, body: Body, sections: tuple[Section, ...]) -> Composed:
@@ -174,7 +183,7 @@ class VerifiedRecord:
 
     body: Body
     record_sha256: bytes
-    sections: Mapping[str, bytes]
+    sections: Mapping[str, bytes] = field(repr=False)
     withheld_sections: tuple[str, ...]
     corrects_of_others: frozenset[str]
 
@@ -189,11 +198,22 @@ class InForce(NamedTuple):
             the broker was right to send it: it checks the rights again before each delivery.
         former: of a record with a former receipt, versions that may have been in force at the time of that receipt. One
             of these is enough too.
+        sealed: versions that may have been in force between the issue and the acceptance. One of these, or of those
+            above, by which it is sealed as it must be is enough: rights and keys may change while a record waits.
     """
 
     accepted: Sequence[DirectoryVersion]
     delivered: Sequence[DirectoryVersion]
     former: Sequence[DirectoryVersion] = ()
+    sealed: Sequence[DirectoryVersion] = ()
+
+
+class _Judged(NamedTuple):
+    """The version of the acceptance, the one by which the record is sealed, and what is withheld."""
+
+    version: DirectoryVersion
+    sealed_by: Directory
+    withheld: tuple[str, ...]
 
 
 class RecordVerifier:
@@ -226,16 +246,16 @@ class RecordVerifier:
         if envelope.former_receipt:
             at_ms = check_former(envelope, body, self._codec, in_force.accepted, accepted_at_ms).accepted_at_ms
             versions = [*in_force.former, *in_force.accepted]
-        version, withheld = by_any(versions, lambda version: self._check(envelope, body, at_ms, version, in_force))
+        judged = by_any(versions, lambda version: self._check(envelope, body, at_ms, version, in_force))
         # (5) It opens.
-        contents = self._contents(envelope, body, version.directory)
+        contents = self._contents(envelope, body, judged.sealed_by)
         unsealed = tuple(section.name for section in envelope.sections if section.name not in contents)
-        named = corrects_of_others(version.directory, body.publisher)
-        return VerifiedRecord(body, envelope.record_sha256, contents, withheld + unsealed, named)
+        named = corrects_of_others(judged.version.directory, body.publisher)
+        return VerifiedRecord(body, envelope.record_sha256, contents, judged.withheld + unsealed, named)
 
     def _check(
         self, envelope: Envelope, body: Body, accepted_at_ms: int, version: DirectoryVersion, in_force: InForce
-    ) -> tuple[DirectoryVersion, tuple[str, ...]]:
+    ) -> _Judged:
         # (1) The publisher signed it.
         claimed = claim(envelope, body, version.certificates)
         check_signature(claimed)
@@ -246,7 +266,9 @@ class RecordVerifier:
             raise NotAddressed(message, record_id=body.record_id)
         # (3) It was allowed when the broker accepted it.
         check_publish(version.directory, body)
-        check_sealing(version.directory, body)
+        directories = [version.directory, *(known.directory for known in in_force.sealed)]
+        # The broker checked it a moment before it was appended.
+        sealed_by = check_sealing_by_any(directories, body, accepted_at_ms - CHANGE_OF_DIRECTORY_MS)
         # (4) We may have each section, at acceptance or at delivery.
         seen_by = [visible_sections(known.directory, self._agency, body) for known in (version, *in_force.delivered)]
         allowed = frozenset[str]().union(*(names for names in seen_by if names is not None))
@@ -254,7 +276,7 @@ class RecordVerifier:
             if section.name not in allowed:
                 message = "the record has a section that this agency may not have"
                 raise SectionNotAllowed(message, record_id=body.record_id, section=section.name)
-        return version, withheld
+        return _Judged(version, sealed_by, withheld)
 
     def _contents(self, envelope: Envelope, body: Body, directory: Directory) -> dict[str, bytes]:
         sealed = {section.name for section in body.sections if section.sealed}

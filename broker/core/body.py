@@ -21,6 +21,8 @@ MAX_KEY_WRAPS: Final = MAX_RECIPIENTS + 8
 """One for each recipient, and a few for the archive keys of the publisher."""
 KEY_BYTES: Final = 32
 """The bytes of a content key, of the commitment to one, and of the id of an encryption key."""
+MAX_WRAPPED_BYTES: Final = 1120 + MAX_SECTIONS * KEY_BYTES + 16
+"""The size of a wrap of the largest suite (broker/core/encryptionkeys.py) with the content keys of so many sections."""
 MAX_TEXT: Final = 200
 """The limit for the characters of a section type or an algorithm: enough for a code or a message name, and no more."""
 
@@ -118,7 +120,7 @@ def check_body(body: Body) -> None:
     """Refuse a body that breaks the rules of the format, no matter who signed it.
 
     Ids must be UUIDs and names must have fixed forms, so that routing fields cannot name a person (design decision 10).
-    What is in a wrap is compared with the directory (broker/core/sealing.py), which leaves it no freedom.
+    Which wraps there are is compared with the directory (broker/core/sealing.py), which leaves them no freedom.
 
     Raises:
         EnvelopeMalformed: it names the field, never its value.
@@ -148,9 +150,8 @@ def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rul
         return "purpose is not a purpose code"
     if body.issued_at_ms <= 0:
         return "issued_at is missing"
-    if len(body.key_wraps) > MAX_KEY_WRAPS:
-        return f"key wraps are more than {MAX_KEY_WRAPS}"
-    return _broken_recipients(body.recipients) or _broken_signers(body.signers) or _broken_sections(body.sections)
+    broken = _broken_recipients(body.recipients) or _broken_signers(body.signers) or _broken_sections(body.sections)
+    return broken or _broken_wraps(body.key_wraps)
 
 
 def _broken_recipients(recipients: tuple[Recipient, ...]) -> str | None:
@@ -181,6 +182,17 @@ def _broken_sections(sections: tuple[SectionDescriptor, ...]) -> str | None:
     if len({section.name for section in sections}) != len(sections):
         return "sections use a name twice"
     return next((broken for section in sections if (broken := _broken_section(section))), None)
+
+
+def _broken_wraps(wraps: tuple[KeyWrap, ...]) -> str | None:
+    if len(wraps) > MAX_KEY_WRAPS:
+        return f"key wraps are more than {MAX_KEY_WRAPS}"
+    for wrap in wraps:
+        if not is_agency_id(wrap.agency) or len(wrap.key_id) != KEY_BYTES:
+            return "key wraps hold something that is not for a key of an agency"
+        if not 0 < len(wrap.sections) <= MAX_SECTIONS or not 0 < len(wrap.wrapped_keys) <= MAX_WRAPPED_BYTES:
+            return "key wraps hold one with no content keys, or with more than a record can have"
+    return None
 
 
 def _broken_section(section: SectionDescriptor) -> str | None:

@@ -30,6 +30,10 @@ TAG_BYTES: Final = 16
 MAX_IN_FORCE: Final = 2
 """How many keys of one use an agency may have in force at the same time: the new one and the one that it follows."""
 
+LONGEST_WAIT_MS: Final = 7 * 86_400_000
+"""How long after the end of a key, or after a change of rights, a record counts that was sealed before: so long may it
+wait at its publisher until the broker accepts it."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncryptionKey:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from broker.core.authorship import Certificate, Certificates
     from broker.core.envelope import Envelope
@@ -52,6 +52,15 @@ def versions_at(versions: Sequence[DirectoryVersion], at_ms: int) -> list[Direct
     before = begun[-2:-1] if begun and begun[-1] in near else []
     found = [*begun[-1:], *before, *(version for version in near if version.in_force_from_ms > at_ms)]
     return found or [*versions[:1]]
+
+
+def versions_between(versions: Sequence[DirectoryVersion], begin_ms: int, until_ms: int) -> Iterator[DirectoryVersion]:
+    """The versions that were in force at some time of a period, the last first. Arguments as for ``versions_at``."""
+    for number in reversed(range(len(versions))):
+        next_ms = versions[number + 1].in_force_from_ms if number + 1 < len(versions) else None
+        begun = versions[number].in_force_from_ms - CHANGE_OF_DIRECTORY_MS <= until_ms
+        if begun and (next_ms is None or next_ms + CHANGE_OF_DIRECTORY_MS >= begin_ms):
+            yield versions[number]
 
 
 def may_be_in_force(directory: Directory, at_ms: int) -> bool:

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from broker.core.incarnations import Incarnation
     from broker.core.logkeyends import EndedLogKey
 
-ANY: Final = "*"
+ANY: Final = "*"  # in a right: every agency, or every section
 _SOON_MS: Final = 30 * 24 * 3_600_000
-"""In a right: every agency, or every section."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,7 @@ class Agency:
     """A member organisation: its rights by kind or stream, and its signing certificates (DER), in use and retired.
 
     ``limits`` are the quotas that it has instead of a broker's own (broker/core/quota.py has their names).
-    ``encryption_keys`` are the keys that it states to be its own, also those that have ended. ``key_retirements`` end
-    keys of its own, also such as the directory lists no longer.
+    ``encryption_keys`` are the keys that it states to be its own, also ended ones. ``key_retirements`` end keys.
     """
 
     id: str
@@ -74,6 +72,10 @@ class Agency:
     limits: Mapping[str, int] = field(default_factory=dict)
     encryption_keys: tuple[EncryptionKey, ...] = ()
     key_retirements: tuple[KeyRetirement, ...] = ()
+    keys_by_id: Mapping[bytes, EncryptionKey] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys_by_id", {key.key_id: key for key in self.encryption_keys})
 
 
 @dataclass(frozen=True, slots=True)

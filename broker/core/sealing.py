@@ -6,7 +6,7 @@ the content key. AES-GCM alone does not bind a ciphertext to one key: a publishe
 recipients.
 
 A *wrap* holds, for one key of one agency, the content keys of exactly the sections that this agency may have by the
-directory at the time of issue. So the broker needs no key to check that a record is sealed for those who may have it,
+directory when it was sealed. So the broker needs no key to check that a record is sealed for those who may have it,
 and for nobody else. Broker, recipient and auditor use the same check (``check_sealing``).
 
 docs/sealing.md has the construction byte by byte, and docs/adr/0055-sealed-sections.md the reasons.
@@ -15,11 +15,20 @@ docs/sealing.md has the construction byte by byte, and docs/adr/0055-sealed-sect
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from broker.core.body import KEY_BYTES
-from broker.core.encryptionkeys import RECORDS, wrapped_size
-from broker.core.errors import EncryptionKeyNotInForce, KeyWrapsInvalid, SealingRequired, SealInvalid
+from broker.core.encryptionkeys import LONGEST_WAIT_MS, RECORDS, TAG_BYTES, wrapped_size
+from broker.core.errors import (
+    CaseExchangeError,
+    EncryptionKeyNotInForce,
+    EnvelopeMalformed,
+    KeyWrapsInvalid,
+    SealingRequired,
+    SealInvalid,
+)
+from broker.core.inforce import versions_between
 from broker.core.policy import may_be_plain, visible_places
 
 if TYPE_CHECKING:
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
 
     from broker.core.body import Body, KeyWrap, SectionDescriptor
     from broker.core.encryptionkeys import EncryptionKey
+    from broker.core.envelope import Section
+    from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
 
 ENCRYPT_INFO: Final = b"case-exchange/seal/v1 encrypt\0"
@@ -34,6 +45,8 @@ COMMIT_INFO: Final = b"case-exchange/seal/v1 commit\0"
 _WRAP_INFO: Final = b"case-exchange/wrap/v1\0"
 NONCE_BYTES: Final = 12
 _LENGTH_BYTES: Final = 4
+_AGAIN_MS: Final = 60_000
+"""When to ask again whether the directory lists a key."""
 LEAST_PADDED: Final = 256
 """The smallest bucket. Most sections without a photograph are of this size or a few times as large."""
 
@@ -100,14 +113,81 @@ def sealed_places(body: Body) -> tuple[int, ...]:
     return tuple([place for place, section in enumerate(body.sections) if section.key_commitment])
 
 
-def check_sealing(directory: Directory, body: Body) -> None:
+def sealed_from_ms(body: Body, accepted_at_ms: int) -> int:
+    """Since when a version of the directory must have been in force to be one that the record may be sealed by."""
+    return min(accepted_at_ms, max(body.issued_at_ms, accepted_at_ms - LONGEST_WAIT_MS))
+
+
+def check_sealing_by_any(directories: Iterable[Directory], body: Body, accepted_at_ms: int) -> Directory:
+    """``check_sealing`` by versions that were in force between the issue and the acceptance: one is enough.
+
+    While a record waits at its publisher, rights and keys may change. It was sealed by the rule of then, and cannot be
+    sealed anew. What its sender and its recipients may do is judged elsewhere, by the version of the acceptance.
+
+    Args:
+        directories: the versions, that of the acceptance first. The next one is taken only if one does not allow it.
+        body: as for ``check_sealing``.
+        accepted_at_ms: as for ``check_sealing``.
+
+    Returns:
+        The version that allows it.
+
+    Raises:
+        CaseExchangeError: as ``check_sealing`` by the first.
+    """
+    refusal: CaseExchangeError | None = None
+    for directory in directories:
+        try:
+            check_sealing(directory, body, accepted_at_ms)
+        except CaseExchangeError as refused:
+            refusal = refusal or refused
+        else:
+            return directory
+    raise refusal or SealInvalid("there is no directory version to judge the seal by", record_id=body.record_id)
+
+
+def check_sealing_since(
+    directory: Directory,
+    versions: Sequence[DirectoryVersion],
+    body: Body,
+    sections: Iterable[Section],
+    accepted_at_ms: int,
+) -> Directory:
+    """``check_sealing_by_any``: by the directory, or by those of these versions that were in force since the issue.
+
+    Each sealed section must have a size that sealing gives, so that no size tells more than its bucket.
+
+    Args:
+        directory: the version of the acceptance.
+        versions: in the order in which they came into force.
+        body: as for ``check_sealing``.
+        sections: those that are here.
+        accepted_at_ms: as for ``check_sealing``.
+
+    Raises:
+        CaseExchangeError: as ``check_sealing``.
+        EnvelopeMalformed: a sealed section has another size.
+    """
+    sealed = {section.name for section in body.sections if section.key_commitment}
+    for section in sections:
+        padded = len(section.content) - NONCE_BYTES - TAG_BYTES
+        if section.name in sealed and (padded < LEAST_PADDED or padded_size(padded - _LENGTH_BYTES) != padded):
+            message = "a sealed section has a size that no sealed section has"
+            raise EnvelopeMalformed(message, record_id=body.record_id, section=section.name)
+    since = versions_between(versions, sealed_from_ms(body, accepted_at_ms), accepted_at_ms)
+    return check_sealing_by_any(chain([directory], (one.directory for one in since)), body, accepted_at_ms)
+
+
+def check_sealing(directory: Directory, body: Body, accepted_at_ms: int) -> None:
     """Check that a record is sealed for those who may have it, and for nobody else. No key is needed.
 
-    All of this must hold, by the directory, at the time of issue:
+    All of this must hold, by the directory:
 
     1. a section that is plain may be so: SealingRequired
     2. each wrap is for a recipient or for the publisher's own archive: KeyWrapsInvalid
-    3. each is for a key of that agency that was in force: EncryptionKeyNotInForce
+    3. each is for a key of that agency that was in force at the time of issue, and had not ended longer than
+       ``LONGEST_WAIT_MS`` before the acceptance: a publisher can date a record back, into the life of a key that was
+       destroyed since: EncryptionKeyNotInForce
     4. each has the content keys of exactly the sealed sections that the agency may have (an archive key: of all), and
        the size that this takes: KeyWrapsInvalid
     5. each recipient that may have a sealed section has one wrap, and no agency has two for the same use but the
@@ -116,9 +196,13 @@ def check_sealing(directory: Directory, body: Body) -> None:
     Args:
         directory: the version to judge by.
         body: a body that ``check_publish`` allows.
+        accepted_at_ms: when it was accepted: milliseconds since the Unix epoch, UTC.
 
     Raises:
-        SealingRequired, KeyWrapsInvalid, EncryptionKeyNotInForce
+        SealingRequired, KeyWrapsInvalid
+        EncryptionKeyNotInForce: if a key is not known, but may be to a newer version, the detail ``retry_after_ms``
+            says when to try again.
+        PeerUnknown: the directory does not list an agency of the record.
     """
     for section in body.sections:
         if not section.key_commitment and not may_be_plain(directory, body, section.name):
@@ -130,7 +214,7 @@ def check_sealing(directory: Directory, body: Body) -> None:
         due = {recipient.agency: sealed_for(directory, recipient.agency, body) for recipient in body.recipients}
     archives: set[bytes] = set()
     for wrap in body.key_wraps:
-        key = _key_of(directory, body, wrap)
+        key = _key_of(directory, body, wrap, accepted_at_ms)
         inside = due.pop(wrap.agency, ()) if key.use == RECORDS else everything
         if not inside or wrap.key_id in archives:
             _refuse_wraps(body, wrap.agency, "is one too many")
@@ -145,21 +229,33 @@ def check_sealing(directory: Directory, body: Body) -> None:
         _refuse_wraps(body, missing[0], "is missing, though the agency may have a sealed section")
 
 
-def check_past_sealing(directory: Directory, body: Body) -> None:
-    """As ``check_sealing``, for an audit: a version without any encryption key is from before sections were sealed.
+def check_past_sealing(
+    directory: Directory,
+    versions: Sequence[DirectoryVersion],
+    body: Body,
+    sections: Iterable[Section],
+    accepted_at_ms: int,
+) -> None:
+    """As ``check_sealing_since``, for an audit: a version without any encryption key is from before sealing.
 
     Brokers and edges make no such exception. Who has seen a key statement takes no version without it.
     """
     if any(agency.encryption_keys for agency in directory.agencies.values()):
-        check_sealing(directory, body)
+        check_sealing_since(directory, versions, body, sections, accepted_at_ms)
 
 
-def _key_of(directory: Directory, body: Body, wrap: KeyWrap) -> EncryptionKey:
+def _key_of(directory: Directory, body: Body, wrap: KeyWrap, accepted_at_ms: int) -> EncryptionKey:
     listed = directory.agencies.get(wrap.agency)
-    known = [] if listed is None else [key for key in listed.encryption_keys if key.key_id == wrap.key_id]
-    key = known[0] if known else None
-    if key is None or not key.in_force(body.issued_at_ms):
-        message = f"it is sealed to a key of {wrap.agency} that was not in force when it was issued, or is not known"
+    key = None if listed is None else listed.keys_by_id.get(wrap.key_id)
+    if key is None:
+        message = f"it is sealed to a key of {wrap.agency} that the directory does not list"
+        ended = listed is None or any(one.key_id == wrap.key_id for one in listed.key_retirements)
+        # The publisher may have a newer directory.
+        known_later = not ended and body.issued_at_ms > accepted_at_ms - LONGEST_WAIT_MS
+        again = {"retry_after_ms": str(_AGAIN_MS)} if known_later else {}
+        raise EncryptionKeyNotInForce(message, record_id=body.record_id, agency=wrap.agency, **again)
+    if not key.in_force(body.issued_at_ms) or accepted_at_ms >= key.ends_at_ms + LONGEST_WAIT_MS:
+        message = f"it is sealed to a key of {wrap.agency} that was not in force when it was issued, or ended long ago"
         raise EncryptionKeyNotInForce(message, record_id=body.record_id, agency=wrap.agency)
     if key.use != RECORDS and wrap.agency != body.publisher:
         _refuse_wraps(body, wrap.agency, "is for the archive of an agency that is not the publisher")

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from broker.core.bundle import LAST_MS
 from broker.core.envelope import Signature
 from broker.core.errors import CaseExchangeError, RecordIdConflict
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
+from broker.core.sealing import sealed_from_ms
 from broker.services.recordchecks import Checked, Former, numbers_of
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended
     from broker.core.envelope import Envelope
     from broker.core.identity import Principal
+    from broker.core.inforce import DirectoryVersion
     from broker.ports import Evidence, MessageLog, RecordCodec, Signer
     from broker.services.recordchecks import CameAgain, RecordChecks
     from broker.services.refusals import Refusals
@@ -102,7 +105,14 @@ class PublishService:
             return checked
         # In threads, so that the log and other streams go on meanwhile.
         again = await self._came_again(principal, envelopes)
-        return tuple(await self._slots.run(principal.agency, self._checks.check_all, principal, envelopes, again))
+        run, check_all = self._slots.run, self._checks.check_all
+        results = await run(principal.agency, check_all, principal, envelopes, again)
+        since_ms = self._checks.sealed_since_ms(envelopes, results)
+        if since_ms is None:
+            return tuple(results)
+        # A record waited at its publisher, and the directory changed: is it sealed as was right then?
+        sealed_by = await self._versions.between(since_ms, LAST_MS)
+        return tuple(await run(principal.agency, check_all, principal, envelopes, again, sealed_by))
 
     async def _came_again(self, principal: Principal, envelopes: Sequence[Envelope]) -> Mapping[int, CameAgain]:
         """What has a former receipt, by its index: whether this counts, and only then the directory of its time."""
@@ -113,9 +123,14 @@ class PublishService:
         times = sorted({came.former_ms for came in again.values() if isinstance(came, Former)})
         versions = {at_ms: await self._versions.at(at_ms) for at_ms in times}
         return {
-            index: came._replace(versions=versions[came.former_ms]) if isinstance(came, Former) else came
+            index: came._replace(versions=versions[came.former_ms], sealed_by=await self._sealed_by(came))
+            if isinstance(came, Former)
+            else came
             for index, came in again.items()
         }
+
+    async def _sealed_by(self, came: Former) -> Sequence[DirectoryVersion]:
+        return await self._versions.between(sealed_from_ms(came.body, came.former_ms), came.former_ms)
 
     def check_small(self, principal: Principal, envelopes: Sequence[Envelope]) -> CheckedBatch | None:
         """As ``check``, but at once, because to hand a small batch to a thread would take longer. None: it is large."""
@@ -124,7 +139,8 @@ class PublishService:
             return None
         if any(each.former_receipt for each in envelopes):
             return None
-        return tuple(self._checks.check_all(principal, envelopes, {}))
+        results = self._checks.check_all(principal, envelopes, {})
+        return tuple(results) if self._checks.sealed_since_ms(envelopes, results) is None else None
 
     async def accept(
         self, principal: Principal, checked: CheckedBatch, check_order: Callable[[], None]

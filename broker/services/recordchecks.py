@@ -13,6 +13,9 @@ A record with a former receipt was accepted before (broker/core/former.py). Then
 that receipt, and the directory may be that of then. The receipt is checked after (1) and (3), with the directory in
 force. If it does not count, the record is refused: FormerReceiptInvalid. Nothing is read from the log for it before.
 What the log deletes by its age does not come back: RecordExpired.
+
+A record may wait at its publisher while rights and keys change. So it may be sealed by any version that was in force
+between its issue and now (broker/core/sealing.py). If the one in force refuses the seal, the caller brings the others.
 """
 
 from __future__ import annotations
@@ -25,15 +28,18 @@ from broker.core.authorship import Claim, check_proved, check_signature, claim, 
 from broker.core.entry import NewEntry
 from broker.core.errors import (
     CaseExchangeError,
+    EncryptionKeyNotInForce,
+    KeyWrapsInvalid,
     RecordExpired,
     RecordTooLarge,
+    SealingRequired,
     SignerNotPrincipal,
     forget_frames,
 )
 from broker.core.former import check_former
-from broker.core.inforce import DirectoryVersion, by_any, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, versions_at
 from broker.core.policy import check_publish, check_times
-from broker.core.sealing import check_sealing
+from broker.core.sealing import check_sealing_since, sealed_from_ms
 from broker.core.streams import StreamPartition, partition_of
 from broker.ports import Signed
 
@@ -49,6 +55,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _ENVELOPE_OVERHEAD: Final = 64
 """Bytes of framing that are counted for each signature and each section, besides the content."""
+_SEALED_OTHERWISE: Final = (EncryptionKeyNotInForce, KeyWrapsInvalid, SealingRequired)
+"""Refusals of a record that is perhaps sealed by an earlier version of the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +81,16 @@ class Checked(NamedTuple):
 
 
 class Former(NamedTuple):
-    """A record whose former receipt counts. ``versions``: the directory versions around the receipt's time."""
+    """A record whose former receipt counts.
+
+    ``versions``: the directory versions around the receipt's time. ``sealed_by``: those since it was issued.
+    """
 
     envelope: Envelope
     body: Body
     former_ms: int
     versions: Sequence[DirectoryVersion] = ()
+    sealed_by: Sequence[DirectoryVersion] = ()
 
 
 CameAgain: TypeAlias = Former | CaseExchangeError
@@ -116,7 +128,11 @@ class RecordChecks:
         }
 
     def check_all(
-        self, principal: Principal, envelopes: Sequence[Envelope], again: Mapping[int, CameAgain]
+        self,
+        principal: Principal,
+        envelopes: Sequence[Envelope],
+        again: Mapping[int, CameAgain],
+        sealed_by: Sequence[DirectoryVersion] = (),
     ) -> list[Checked | CaseExchangeError]:
         """Check a batch: for each record, in order, what passed or why it is refused.
 
@@ -124,6 +140,7 @@ class RecordChecks:
             principal: who sends it.
             envelopes: the records.
             again: what ``check_formers`` says, with the directory versions of the receipts' times.
+            sealed_by: the directory versions that they may be sealed by, besides the one in force.
         """
         claims = [
             self._attempt_again(again[index])
@@ -139,7 +156,8 @@ class RecordChecks:
         ]
         hold = iter(self._signatures.verify(signed))
         checked = [
-            _attempt(self._check_proved, item, next(hold)) if isinstance(item, Claim) else item for item in claims
+            _attempt(self._check_proved, item, next(hold), sealed_by) if isinstance(item, Claim) else item
+            for item in claims
         ]
         for envelope, result in zip(envelopes, checked, strict=True):
             if isinstance(result, CaseExchangeError):
@@ -154,7 +172,20 @@ class RecordChecks:
         _check_sender(principal, body)
         return claimed
 
-    def _check_proved(self, claimed: Claim[SignerCertificate], holds: bool) -> Checked:  # noqa: FBT001 - private, called once just above
+    def sealed_since_ms(self, envelopes: Sequence[Envelope], results: Sequence[object]) -> int | None:
+        """Since when versions may be the ones by which refused records are sealed. None: it would help no record."""
+        times = []
+        for envelope, result in zip(envelopes, results, strict=True):
+            if isinstance(result, _SEALED_OTHERWISE) and not envelope.former_receipt:
+                times.append(sealed_from_ms(read_body(envelope, self._codec), self._clock.now_ms()))
+        return min(times, default=None)
+
+    def _check_proved(
+        self,
+        claimed: Claim[SignerCertificate],
+        holds: bool,  # noqa: FBT001 - private, called once just above
+        sealed_by: Sequence[DirectoryVersion],
+    ) -> Checked:
         body, now_ms = claimed.body, self._clock.now_ms()
         # (4) The signature is theirs, the certificate is valid now, and the sections are those signed.
         check_signature(claimed, holds=holds)
@@ -162,7 +193,7 @@ class RecordChecks:
         # (5) Policy.
         directory = self._directory.current()
         check_publish(directory, body)
-        check_sealing(directory, body)
+        check_sealing_since(directory, sealed_by, body, claimed.envelope.sections, now_ms)
         # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
         return Checked(body, self._entry(claimed.envelope, body), self._late(body, now_ms))
 
@@ -181,7 +212,7 @@ class RecordChecks:
 
     def _check_again(self, came: Former) -> Checked:
         """The checks under a directory. Such records are rare, so each signature is checked by itself."""
-        envelope, body, former_ms, versions = came
+        envelope, body, former_ms, versions, sealed_by = came
         now_ms = self._clock.now_ms()
 
         def check_under(version: DirectoryVersion) -> None:
@@ -190,7 +221,8 @@ class RecordChecks:
             check_signature(claimed)
             check_proved(claimed, former_ms, complete=True)
             check_publish(version.directory, body)
-            check_sealing(version.directory, body)
+            at_ms = former_ms - CHANGE_OF_DIRECTORY_MS
+            check_sealing_since(version.directory, sealed_by, body, envelope.sections, at_ms)
 
         by_any([*versions_at(versions, former_ms), self._version_now(now_ms)], check_under)
         late = self._late(body, former_ms)
@@ -200,7 +232,7 @@ class RecordChecks:
 
     def _tell_numbers(self, principal: Principal, envelope: Envelope, refusal: CaseExchangeError) -> None:
         """Note which numbers a refused record of the principal's used up, if it can be read."""
-        if refusal.retriable or isinstance(refusal, RecordTooLarge):
+        if refusal.retriable or "retry_after_ms" in refusal.details or isinstance(refusal, RecordTooLarge):
             return
         with contextlib.suppress(CaseExchangeError):
             body = read_body(envelope, self._codec)

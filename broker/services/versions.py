@@ -135,6 +135,11 @@ class KnownVersions:
         first_ms, last_ms = at_ms - CHANGE_OF_DIRECTORY_MS, at_ms + CHANGE_OF_DIRECTORY_MS
         return await self._versions.read_period(first_ms - 1, last_ms + 1, self._version)
 
+    async def between(self, begin_ms: int, until_ms: int) -> list[DirectoryVersion]:
+        """The versions that were in force at some time of a period, in order."""
+        begin_ms, until_ms = begin_ms - CHANGE_OF_DIRECTORY_MS, until_ms + CHANGE_OF_DIRECTORY_MS
+        return await self._versions.read_period(begin_ms, until_ms, self._version)
+
     async def _version(self, kept: KeptVersion) -> DirectoryVersion | None:
         version = self._ready.pop(kept.position, None)
         if version is None:

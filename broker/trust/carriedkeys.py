@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
+from broker.core.encryptionkeys import LONGEST_WAIT_MS, EncryptionKey, KeyRetirement
 from broker.core.errors import KeyStatementInvalid
 from broker.trust.keystatements import Carrier, parse_statement, statement_fields, with_listed_keys
 
@@ -37,13 +37,14 @@ def with_statements(directory: Directory, files: Sequence[bytes]) -> Directory:
 def keep_former_statements(directory: Directory, former: Directory) -> Directory:
     """Add the statements of the version before, as far as they still matter: edges refuse a version without them.
 
-    These are the keys that have not expired, and their retirements. A key whose retirement the new version lists
+    These are the keys that have not expired long since, and their retirements: a record may come late that was sealed
+    before (broker/core/sealing.py). A key whose retirement the new version lists
     already, and not the key, stays left out.
 
     Raises:
         KeyStatementInvalid: the certificate that signed one is not listed any more.
     """
-    agencies = dict(directory.agencies)
+    agencies, late_ms = dict(directory.agencies), directory.issued_at_ms - LONGEST_WAIT_MS
     for before in former.agencies.values():
         member = agencies.get(before.id)
         if member is None:
@@ -52,9 +53,9 @@ def keep_former_statements(directory: Directory, former: Directory) -> Directory
         left: list[EncryptionKey | KeyRetirement] = [
             key
             for key in before.encryption_keys
-            if key.not_after_ms > directory.issued_at_ms and key.key_id not in ended and not _says(member, key)
+            if key.not_after_ms > late_ms and key.key_id not in ended and not _says(member, key)
         ]
-        expired = {key.key_id for key in before.encryption_keys if key.not_after_ms <= directory.issued_at_ms}
+        expired = {key.key_id for key in before.encryption_keys if key.not_after_ms <= late_ms}
         left += [one for one in before.key_retirements if one.key_id not in expired and not _says(member, one)]
         if left:
             agencies[before.id] = _add(member, left, directory)

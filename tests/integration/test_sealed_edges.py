@@ -21,10 +21,13 @@ from adapters.records.sections import split
 from broker.client.publisher import Published
 from broker.client.records import SectionDraft
 from broker.client.sealing import Sealing
+from broker.client.subscriber import SubscribeOptions
+from broker.core.encryptionkeys import MLKEM768_X25519
 from broker.core.envelope import BODY_TYPE, Envelope, Signature, pae
-from broker.core.errors import SealingRequired
+from broker.core.errors import EncryptionKeyNotInForce, RightDenied, SealingRequired
 from broker.core.streams import StreamPartition
-from broker.trust.hpke import HpkeWrapper
+from broker.trust.hpke import HpkeWrapper, PrivateEncryptionKey
+from broker.trust.keystatements import state_key
 from broker.trust.sealing import AesGcmCipher
 from caseexchange.records.v1 import common_pb2, dna_pb2
 from certs.development import KEY_FOLDER
@@ -32,7 +35,7 @@ from certs.rights import LAB
 from tests.support.canaries import found_in_files
 from tests.support.exchange import running_exchange
 from tests.support.gateways import SAMPLES, lab_profile, police_profile
-from tests.support.pki import SamplePki
+from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
 from tests.support.replays import replayed
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile
+    from broker.core.policy import Agency, Directory
     from tests.support.exchange import Exchange
 
 BARCODE, CANARY = "SYN-1", "CANARY-7f3a (synthetic)"
@@ -207,3 +211,119 @@ async def test_a_program_that_publishes_plain_is_refused(exchange: Exchange) -> 
     publisher = await exchange.publisher()
     with pytest.raises(SealingRequired):
         await publisher.publish(exchange.maker().make(sections=[sample()]))
+
+
+async def test_records_to_a_key_that_ended_and_is_gone_do_not_keep_good_ones_from_coming(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    """A publisher dates records back into the life of a key that its recipient has destroyed: more than a window."""
+    hour_ms = 3_600_000
+    gone, ended_ms = PrivateEncryptionKey.generate(MLKEM768_X25519), pki.now_ms - hour_ms
+    stated = gone.stated_as(LAB, "records", ended_ms - 30 * 24 * hour_ms, ended_ms)
+    former = state_key(stated, pki.directory.trust_domain, ended_ms, pki.signer(LAB))
+    lab = pki.directory.agencies[LAB]
+    directory = with_member(pki.directory, replace(lab, encryption_keys=(*lab.encryption_keys, former)))
+    file = tmp_path / "directory.json"
+    file.write_bytes(pki.sign(directory))
+    then = Sealing(
+        lambda: with_member(directory, replace(lab, encryption_keys=(former,))), AesGcmCipher(), HpkeWrapper()
+    )
+    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(file)}) as exchange:
+        back = RecordMaker(pki, ManualClock(ended_ms - hour_ms), sealing=then)
+        publisher = await exchange.publisher()
+        window = SubscribeOptions("gateway", frozenset({"SampleRequest"})).max_outstanding_records
+        bad = [back.make(sections=[sample()]) for _ in range(window + 1)]
+        async with publisher.stream() as stream:
+            assert {type(each) for each in await stream.publish(bad)} == {Published}
+        await publisher.publish(sealed_maker(exchange).make(sections=[sample("SYN-2")]))
+        with capture_logs() as logs:
+            async with receiving(lab_profile(exchange, tmp_path, directory=str(file))) as (_, inbound):
+                await until(inbound.folders.outbox, "SampleRequest-*.about.json")
+                facts = json.loads((await until(inbound.folders.quarantine, "*.reason.json")).read_text())
+                assert facts["reason"] == "SEAL_KEY_MISSING"
+                assert found(inbound.folders.quarantine, "*.envelope")
+        told = next(each for each in logs if each["event"] == "a delivery was refused")
+        assert gone.key_id.hex().startswith(told["key_id"])
+        assert told["remedy"]
+
+
+def with_member(directory: Directory, member: Agency) -> Directory:
+    return replace(directory, version=directory.version + 1, agencies={**directory.agencies, member.id: member})
+
+
+async def test_a_sealed_record_that_is_refused_for_good_stays_in_quarantine_as_ciphertext(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    # Governance allowed a purpose that the broker does not know yet.
+    directory, pki = tmp_path / "directory.json", exchange.pki
+    purposes = pki.directory.purposes | {"new-purpose"}
+    directory.write_bytes(pki.sign(replace(pki.directory, version=pki.directory.version + 1, purposes=purposes)))
+    profile, routes = police_profile(exchange, tmp_path, SampleRequest={**SAMPLES, "purpose": "new-purpose"})
+    profile = structs.replace(profile, trust=structs.replace(profile.trust, directory=directory))
+    async with open_edge(profile) as edge:
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        assert outbound.take(request_file(), {}).records == 1
+        (envelope,) = [item.envelope for item in edge.spool.outgoing(10)]
+        (refused,) = await outbound.publish_spooled()
+        assert isinstance(refused, RightDenied)
+        (kept,) = found(outbound.folders.quarantine, "*.envelope")
+        assert kept.read_bytes() == envelope
+        assert found_in_files(profile.folder, {"content": CANARY.encode()}) == set()
+
+
+async def test_a_record_to_a_key_that_the_broker_does_not_know_yet_goes_when_it_has_the_newer_directory(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    new = PrivateEncryptionKey.generate(MLKEM768_X25519)
+    stated = new.stated_as(LAB, "records", pki.now_ms, pki.now_ms + 24 * 3_600_000)
+    lab = pki.directory.agencies[LAB]
+    key = state_key(stated, pki.directory.trust_domain, pki.now_ms, pki.signer(LAB))
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    archive = lab.encryption_keys[1:]
+    bare = with_member(pki.directory, replace(lab, encryption_keys=archive))
+    ours.write_bytes(pki.sign(with_member(bare, replace(lab, encryption_keys=(key, *archive)))))
+    theirs.write_bytes(pki.sign(bare))
+    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(theirs)}) as exchange:
+        profile, routes = police_profile(exchange, tmp_path, SampleRequest=SAMPLES)
+        profile = structs.replace(profile, trust=structs.replace(profile.trust, directory=ours))
+        async with open_edge(profile) as edge:
+            outbound = Outbound(edge, profile.gateway, routes, Limits())
+            assert outbound.take(request_file(), {}).records == 1
+            assert [type(result) for result in await outbound.publish_spooled()] == [EncryptionKeyNotInForce]
+            assert len(edge.spool.outgoing(10)) == 1
+    theirs.write_bytes(ours.read_bytes())
+    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(theirs)}) as exchange:
+        profile, routes = police_profile(exchange, tmp_path, SampleRequest=SAMPLES)
+        profile = structs.replace(profile, trust=structs.replace(profile.trust, directory=ours))
+        # What is held is tried again at every start.
+        async with open_edge(profile) as edge:
+            outbound = Outbound(edge, profile.gateway, routes, Limits())
+            assert [type(result) for result in await outbound.publish_spooled()] == [Published]
+
+
+async def test_a_record_that_cannot_be_issued_again_as_it_is_sealed_goes_to_quarantine_and_stops_no_other(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    """A clock was two days ahead, and the record was sealed to a key that begins only tomorrow."""
+    pki, file, day_ms = exchange.pki, tmp_path / "directory.json", 24 * 3_600_000
+    lab, next_key = pki.directory.agencies[LAB], PrivateEncryptionKey.generate(MLKEM768_X25519)
+    stated = next_key.stated_as(LAB, "records", pki.now_ms + day_ms, pki.now_ms + 30 * day_ms)
+    key = state_key(stated, pki.directory.trust_domain, pki.now_ms, pki.signer(LAB))
+    file.write_bytes(pki.sign(with_member(pki.directory, replace(lab, encryption_keys=(*lab.encryption_keys, key)))))
+    profile, routes = police_profile(exchange, tmp_path, SampleRequest=SAMPLES)
+    profile = structs.replace(profile, trust=structs.replace(profile.trust, directory=file))
+    async with open_edge(profile) as edge:
+        edge.composer._clock = ahead = ManualClock(edge.clock.now_ms() + 2 * day_ms)
+        outbound = Outbound(edge, profile.gateway, routes, Limits())
+        assert outbound.take(request_file(), {}).records == 1
+        (early,) = edge.spool.outgoing(10)
+        # What the broker says of such a record: it was issued in the future.
+        edge.spool.holds.hold(early.record_id, 0, ahead.value_ms)
+        edge.composer._clock = edge.clock
+        (settled,) = [each async for each in outbound.publishing()]
+        assert isinstance(settled.result, EncryptionKeyNotInForce)
+        (kept,) = found(outbound.folders.quarantine, "*.envelope")
+        assert kept.read_bytes() == early.envelope
+        assert edge.spool.outgoing(10) == []
+        assert outbound.take(request_file("SYN-2"), {}).records == 1
+        assert [type(result) for result in await outbound.publish_spooled()] == [Published]

@@ -12,8 +12,7 @@ Each entry is checked in this order. A check that fails is a finding; later chec
    directory had not expired: DIRECTORY_UNAVAILABLE. For a record that was published again after the log had lost it,
    (4) and (5) are of the time of its former receipt, if that counts (broker/core/former.py): FORMER_RECEIPT_INVALID
 6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. An auditor's bundle from the
-   message log has no receipts, and this check is left out. Receipts say what the tree also says. They only add who says
-   it
+   message log has no receipts, and this check is left out. Receipts add only who says what the tree also says
 
 Its leaf is hashed too, so that all leaves can be compared with the signed checkpoint (whole.py). Batches
 can be judged in any order and in any process.
@@ -45,7 +44,8 @@ from broker.core.errors import (
     RevocationUnavailable,
 )
 from broker.core.former import check_former
-from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, by_any, signer_end, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS as SLACK_MS
+from broker.core.inforce import DirectoryVersion, by_any, signer_end, versions_at
 from broker.core.policy import check_publish, check_times
 from broker.core.receipt import ReceiptStatement, receipts_message
 from broker.core.sealing import check_past_sealing
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from broker.core.bundle import BundleEntry, PartitionRecords
     from broker.core.envelope import Envelope, Signature
     from broker.core.events import AuditEvent
-
 
 MOST_SKEW_MS: Final = 3_600_000
 """No broker accepts a record that was issued later than this after its acceptance (``records.clock_skew_seconds``)."""
@@ -204,7 +203,7 @@ class BatchJudge:
         if former is not None:
             at_ms = former.accepted_at_ms
             versions = [*versions_at(self._versions, at_ms), *versions]
-        return by_any(versions, lambda version: _check_under(version, entry, body, at_ms))
+        return by_any(versions, lambda version: _check_under(version, entry, body, at_ms, self._versions))
 
     def _statements(self, batch: PartitionRecords, report: BatchReport) -> dict[Position, ReceiptStatement] | None:
         """Check the one signature over the batch's receipts, and read them. Return None if no receipts are needed."""
@@ -277,7 +276,9 @@ def _compare_receipt(
         report.findings.append(error("RECEIPT_INVALID", message, statement.record_id, entry.position, compared))
 
 
-def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> tuple[str, ...]:
+def _check_under(
+    version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int, versions: Sequence[DirectoryVersion]
+) -> tuple[str, ...]:
     directory = version.directory
     # (3) The stream that it names.
     if body.stream != entry.position.stream:
@@ -290,9 +291,10 @@ def _check_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_m
     # (5) Allowed then. The exchange tells what happened also when its directory has expired.
     if body.publisher != directory.exchange:
         check_publish(directory, body)
-        check_past_sealing(directory, body)
-        check_times(body, at_ms - CHANGE_OF_DIRECTORY_MS, MOST_SKEW_MS + CHANGE_OF_DIRECTORY_MS)
-        if at_ms >= directory.expires_at_ms + CHANGE_OF_DIRECTORY_MS:
+        # The broker checked it a moment before it was appended.
+        check_past_sealing(directory, versions, body, entry.envelope.sections, at_ms - SLACK_MS)
+        check_times(body, at_ms - SLACK_MS, MOST_SKEW_MS + SLACK_MS)
+        if at_ms >= directory.expires_at_ms + SLACK_MS:
             message = f"version {directory.version} of the directory had expired when the record was accepted"
             raise DirectoryUnavailable(message)
     return withheld

@@ -162,9 +162,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_agency_s_certificate_that_has_ended_since_is_revoked_too(root: Path, tmp_path: Path) -> None:
-    then = now_utc() - timedelta(days=5)
+    then = now_utc() - timedelta(hours=20)
     principal = Principal("case-exchange.example", "hebei-police", "archive")
-    life = timedelta(days=1)
+    life = timedelta(hours=10)
     ended = operations.issue(PkiFolder(root), SIGNING, principal, then, folder=tmp_path / "ended", lifetime=life)
     since = (then + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     arguments = ("revoke", "--pki", root, "--agency", "hebei-police", "--reason", "keyCompromise", "--since", since)

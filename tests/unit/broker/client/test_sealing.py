@@ -25,6 +25,7 @@ from broker.core.errors import (
     SealingRequired,
     SealInvalid,
     SealKeyMissing,
+    SectionNotAllowed,
 )
 from broker.core.identity import Principal
 from broker.core.sealing import SealedContent, padded_size, section_context, wrap_info
@@ -219,6 +220,40 @@ def test_a_section_that_the_directory_grants_only_later_counts_as_withheld(world
     verified = verifier.verify(record.envelope, world.pki.now_ms, in_force)
     assert verified.sections == content("case", "photos")
     assert verified.withheld_sections == ("identity",)
+
+
+def test_no_content_is_in_the_text_of_a_record(world: World) -> None:
+    verifier = RecordVerifier(HEBEI, CODEC, opening(world.keys[HEBEI]))
+    verified = verifier.verify(world.record.envelope, world.pki.now_ms, world.pki.in_force(world.directory))
+    assert "CANARY" in str(verified.sections)
+    assert "CANARY" not in repr(verified) + repr(SectionDraft("case", "synthetic", CANARY))
+
+
+def test_a_recipient_opens_by_the_directory_that_the_record_was_sealed_by(world: World) -> None:
+    """The right to a section was withdrawn while the record waited at its publisher. The broker withholds it."""
+    hebei = world.directory.agencies[HEBEI]
+    right = replace(hebei.receive["CaseRecord"], sections=frozenset({"case"}))
+    narrower = replace(hebei, receive={**hebei.receive, "CaseRecord": right})
+    later = world.pki.in_force(replace(world.directory, agencies={**world.directory.agencies, HEBEI: narrower}))
+    verifier = RecordVerifier(HEBEI, CODEC, opening(world.keys[HEBEI]))
+    copy = world.record.envelope.with_sections(frozenset({"case"}))
+    with pytest.raises(KeyWrapsInvalid):
+        verifier.verify(copy, world.pki.now_ms, later)
+    sealed = later._replace(sealed=[world.pki.version(world.directory)])
+    assert verifier.verify(copy, world.pki.now_ms, sealed).sections == content("case")
+    with pytest.raises(SectionNotAllowed):
+        verifier.verify(world.record.envelope, world.pki.now_ms, sealed)
+
+
+def test_what_is_issued_again_must_fit_the_newest_directory(world: World) -> None:
+    parts = (Principal(TRUST_DOMAIN, SHANXI, "gateway"), world.pki.signer(), CODEC, SystemEntropy())
+    now_ms = world.pki.now_ms
+    old, archive = world.keys[HEBEI]
+    over = replace(old, listed=replace(old.listed, not_before_ms=now_ms - 100))
+    directory = with_keys(world.pki.directory, {**world.keys, HEBEI: (over, archive)})
+    composer = RecordComposer(*parts, ManualClock(now_ms - 500), sealing=sealing(directory))
+    with pytest.raises(EncryptionKeyNotInForce, match=HEBEI):
+        composer.issue_again(world.record.envelope)
 
 
 # --- what a publisher that lies, or somebody between, can try ---------------------------------------------------------

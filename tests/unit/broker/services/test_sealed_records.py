@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
+from adapters.edge.sending import time_cures
 from broker.client.records import SectionDraft
 from broker.core.audit.judge import BatchJudge
 from broker.core.bundle import BundleSource, PartitionRecords
+from broker.core.encryptionkeys import KeyRetirement
 from broker.core.envelope import BODY_TYPE, Envelope, Signature, pae
+from broker.core.errors import EncryptionKeyNotInForce
 from broker.core.identity import Principal
 from broker.core.receipt import portable_receipt
 from broker.core.streams import StreamPartition
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.publish import Accepted, PublishService
+from broker.services.versions import DirectoryVersions, KnownVersions
+from broker.trust.directory import open_directory
 from broker.wire.receipts import receipt_bytes
 from certs.rights import HEBEI, LAB, SHANXI, TRUST_DOMAIN
 from tests.support.bundles import LyingExchange
 from tests.support.fakes import FixedDirectory, ListedAudit
+from tests.support.letters import audit_trail
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.publishing import publish_service
 from tests.support.records import CODEC, RecordMaker
 from tests.support.sealing import keys_for, sealing, with_keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from broker.core.body import Body
+    from broker.core.bundle import DirectoryDocument
+    from broker.core.encryptionkeys import EncryptionKey
+    from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
     from tests.support.sealing import OwnKey
 
@@ -48,10 +59,12 @@ class Blind:
     log: SqliteLog
     audit: ListedAudit
 
-    def service(self, directory: Directory | None = None, log: SqliteLog | None = None) -> PublishService:
+    def service(
+        self, directory: Directory | None = None, log: SqliteLog | None = None, **parts: object
+    ) -> PublishService:
         directory = directory or self.directory
-        trust = {"directory": FixedDirectory(directory), "keyring": self.pki.keyring(directory)}
-        return publish_service(self.pki, log or self.log, self.clock, self.audit, **trust)
+        parts |= {"directory": FixedDirectory(directory), "keyring": self.pki.keyring(directory)}
+        return publish_service(self.pki, log or self.log, self.clock, self.audit, **parts)
 
     @property
     def maker(self) -> RecordMaker:
@@ -68,11 +81,17 @@ class Blind:
         (result,) = (await (service or self.service()).publish(POLICE, [envelope])).results
         return "" if isinstance(result, Accepted) else result.reason
 
-    def judged(self, envelope: Envelope, directory: Directory | None = None) -> set[str]:
+    def judged(
+        self,
+        envelope: Envelope,
+        directory: Directory | None = None,
+        *,
+        versions: Sequence[DirectoryVersion] = (),
+    ) -> set[str]:
         """What an auditor says of a log with this record."""
-        version = self.pki.version(directory or self.directory)
+        versions = versions or [self.pki.version(directory or self.directory)]
         entries = LyingExchange(self.pki).add(DNA_0, [envelope], self.clock.now_ms())
-        report = BatchJudge([version], CODEC, BundleSource.MESSAGE_LOG).judge(
+        report = BatchJudge(versions, CODEC, BundleSource.MESSAGE_LOG).judge(
             DNA_0, PartitionRecords(tuple(entries), None)
         )
         return {finding.code for finding in report.findings}
@@ -181,3 +200,92 @@ async def test_what_comes_again_is_judged_by_the_same_rule(blind: Blind) -> None
     assert await blind.published(envelope.with_former_receipt(receipts[0]), service) == ""
     assert await blind.published(plain.with_former_receipt(receipts[1]), service) == "SEALING_REQUIRED"
     await lost.close()
+
+
+def ending(key: EncryptionKey, how: str, at_ms: int) -> EncryptionKey:
+    return replace(key, retired_at_ms=at_ms) if how == "retired" else replace(key, not_after_ms=at_ms)
+
+
+@pytest.mark.parametrize("end", ["expired", "retired"])
+async def test_a_record_that_is_dated_back_into_the_life_of_a_key_that_ended_long_before_is_refused(
+    blind: Blind, end: str
+) -> None:
+    for late_ms, reason in ((-60_000, ""), (60_000, "ENCRYPTION_KEY_NOT_IN_FORCE")):
+        end_ms = blind.clock.now_ms() - 7 * DAY_MS - late_ms
+        # So long before, every key of the directory was in force.
+        keys = {
+            agency: tuple(replace(key, listed=replace(key.listed, not_before_ms=0)) for key in own)
+            for agency, own in blind.keys.items()
+        }
+        records, archive = keys[LAB]
+        keys[LAB] = (replace(records, listed=ending(records.listed, end, end_ms)), archive)
+        ended = with_keys(blind.pki.directory, keys)
+        envelope = RecordMaker(blind.pki, ManualClock(end_ms - 1), sealing=sealing(ended)).make()
+        assert await blind.published(envelope, blind.service(ended)) == reason
+        assert blind.judged(envelope, ended) == ({reason} if reason else set())
+
+
+async def test_a_record_that_waited_while_rights_changed_may_be_sealed_by_the_directory_of_its_issue(
+    blind: Blind,
+) -> None:
+    lab, issued_ms = blind.directory.agencies[LAB], blind.clock.now_ms()
+    right = replace(lab.receive["SampleRequest"], sections=frozenset())
+    narrower = replace(lab, receive={**lab.receive, "SampleRequest": right})
+    after = replace(blind.directory, version=2, agencies={**blind.directory.agencies, LAB: narrower})
+    directories = {1: replace(blind.directory, version=1), 2: after}
+    waited, hour_ms = blind.maker.make(), DAY_MS // 24
+    begins = {1: issued_ms - DAY_MS, 2: issued_ms + hour_ms}
+    for number, begin_ms in begins.items():
+        blind.clock.value_ms = begin_ms
+        listed = replace(blind.pki.directory, version=number)
+        await audit_trail(blind.pki, blind.log, blind.clock, listed).directory_in_force()
+    blind.clock.value_ms = issued_ms + 2 * hour_ms
+
+    def read(found: DirectoryDocument) -> DirectoryVersion:
+        number = open_directory(found.document, blind.pki.governance).version
+        return blind.pki.version(directories[number], in_force_from_ms=found.in_force_from_ms)
+
+    service = blind.service(after, versions=KnownVersions(DirectoryVersions(blind.log, CODEC), read))
+    versions = [blind.pki.version(directories[number], in_force_from_ms=at_ms) for number, at_ms in begins.items()]
+    assert await blind.published(waited, service) == ""
+    assert blind.judged(waited, versions=versions) == set()
+    # What is issued after the change is not sealed as it must be.
+    late = blind.maker.make()
+    assert await blind.published(late, service) == "KEY_WRAPS_INVALID"
+    assert blind.judged(late, versions=versions) == {"KEY_WRAPS_INVALID"}
+
+
+async def test_a_key_that_only_a_newer_directory_lists_holds_the_record_until_the_broker_has_it(blind: Blind) -> None:
+    envelope = blind.maker.make()
+    older = with_keys(blind.pki.directory, {**blind.keys, LAB: blind.keys[LAB][1:]})
+    (refused,) = (await blind.service(older).publish(POLICE, [envelope])).results
+    assert isinstance(refused, EncryptionKeyNotInForce)
+    assert time_cures(refused)
+    assert refused.numbers == ()
+    assert await blind.published(envelope) == ""
+    # An agency's word that the key has ended, or a long wait, ends it.
+    ended = KeyRetirement(LAB, blind.keys[LAB][0].private.key_id, blind.clock.now_ms(), b"")
+    retired = replace(older.agencies[LAB], key_retirements=(ended,))
+    for directory, later_ms in ((replace(older, agencies={**older.agencies, LAB: retired}), 0), (older, 8 * DAY_MS)):
+        dated = blind.signed(envelope, partial(issued_earlier, by_ms=later_ms))
+        (refused,) = (await blind.service(directory).publish(POLICE, [dated])).results
+        assert isinstance(refused, EncryptionKeyNotInForce)
+        assert not time_cures(refused)
+
+
+def issued_earlier(body: Body, by_ms: int) -> Body:
+    return replace(body, issued_at_ms=body.issued_at_ms - by_ms)
+
+
+@pytest.mark.parametrize("size", [12 + 16 + 255, 12 + 16 + 257, 12 + 16])
+async def test_a_size_that_no_sealed_section_has_is_refused(blind: Blind, size: int) -> None:
+    envelope, data = blind.maker.make(), bytes(size)
+
+    def other(body: Body) -> Body:
+        (section,) = body.sections
+        return replace(body, sections=(section._replace(sha256=sha256(data).digest()),))
+
+    changed = blind.signed(envelope, other)
+    changed = replace(changed, sections=(changed.sections[0]._replace(content=data),))
+    assert await blind.published(changed) == "ENVELOPE_MALFORMED"
+    assert blind.judged(changed) == {"ENVELOPE_MALFORMED"}

@@ -345,7 +345,9 @@ def test_the_next_version_carries_what_has_not_expired(pki: SamplePki, says: Sta
     assert listed(carried(1)) == {records.key_id: pki.now_ms + 2 * DAY_MS, archive.key_id: None}
     assert carried(1).agency(NGO) == pki.directory.agency(NGO)
     assert listed(carried(300)) == listed(carried(1))
-    assert listed(carried(365)) == {}
+    # A record that was sealed before the end may come later (broker/core/sealing.py).
+    assert listed(carried(371)) == listed(carried(1))
+    assert listed(carried(373)) == {}
     # Whose certificate is dropped, its statements cannot go on.
     dropped = replace(pki.directory.agency(SHANXI), signing_certificates=(pki.credential().der,), encryption_keys=())
     with pytest.raises(KeyStatementInvalid, match="no signing certificate"):

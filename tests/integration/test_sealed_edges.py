@@ -220,7 +220,7 @@ async def test_records_to_a_key_that_ended_and_is_gone_do_not_keep_good_ones_fro
     hour_ms = 3_600_000
     gone, ended_ms = PrivateEncryptionKey.generate(MLKEM768_X25519), pki.now_ms - hour_ms
     stated = gone.stated_as(LAB, "records", ended_ms - 30 * 24 * hour_ms, ended_ms)
-    former = state_key(stated, pki.directory.trust_domain, ended_ms, pki.signer(LAB))
+    former = state_key(stated, pki.directory.trust_domain, pki.now_ms, pki.signer(LAB))
     lab = pki.directory.agencies[LAB]
     directory = with_member(pki.directory, replace(lab, encryption_keys=(*lab.encryption_keys, former)))
     file = tmp_path / "directory.json"

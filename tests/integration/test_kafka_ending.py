@@ -127,7 +127,7 @@ async def test_a_broker_whose_topics_cannot_be_read_ends_with_a_reason_or_by_a_s
     # More than an answer of Kafka has.
     await admin.put(DNA, *(Raw(bytes(900_000)) for _ in range(12)))
     # Enough for what is read before the topics.
-    async with admin.starving(BROKER, 2000):
+    async with admin.starving(BROKER, 10_000):
         with kafka.starting(**SLOW) as process:
             # From here on it reads.
             await asyncio.to_thread(wait_for, process, (kafka.folder("starting") / "kafka-index.db").exists)

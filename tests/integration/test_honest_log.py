@@ -107,7 +107,7 @@ class Governing:
 
         def nearly(content: dict[str, Any]) -> None:
             content["issued_at"], content["expires_at"] = (
-                f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (now - timedelta(days=300), now + timedelta(days=1))
+                f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (now - timedelta(hours=20), now + timedelta(hours=5))
             )
 
         await self.signs(nearly)

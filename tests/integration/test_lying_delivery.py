@@ -159,9 +159,10 @@ async def test_a_record_whose_directory_is_not_here_waits_and_is_taken_once_it_i
     directory = tmp_path / "directory.json"
     directory.write_bytes(pki.sign(without_right(pki.directory, HEBEI, "SampleRequest")))
     then = replace(pki.directory, version=2)
+    ended = replace(then, issued_at_ms=pki.now_ms - day // 2, expires_at_ms=pki.now_ms - day // 4)
     useless = {
         "nothing": [],
-        "one that had expired": [pki.sign(replace(then, issued_at_ms=1, expires_at_ms=pki.now_ms - day))],
+        "one that had expired": [pki.sign(ended)],
         "one that was not issued yet": [pki.sign(replace(then, issued_at_ms=pki.now_ms + day))],
     }
     lying.documents = useless[told]

@@ -73,6 +73,12 @@ class Credential:
         return write_credential(self.key, self.certificate, folder / f"{stem}.pem")
 
 
+def without_keys(directory: Directory) -> Directory:
+    """A directory in which no agency states an encryption key."""
+    agencies = {name: replace(agency, encryption_keys=()) for name, agency in directory.agencies.items()}
+    return replace(directory, agencies=agencies)
+
+
 class SamplePki:
     """What ``certs init`` writes, and wrong variants on demand. Nothing here changes the files after ``build``.
 

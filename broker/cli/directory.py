@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli.directoryfiles import read_bytes
+from broker.cli.directoryfiles import read_bytes, write_file
 from broker.cli.directorykeys import directory_keys
 from broker.cli.directorymembers import add_agency, add_certificate, diff, lint, warn
 from broker.cli.options import json_option, root_option
 from broker.core.encryptionkeys import ARCHIVE, RECORDS
-from broker.core.errors import CertificatesUnlisted, KeyInvalid, SetupInvalid
+from broker.core.errors import CertificatesUnlisted, KeyInvalid
 from broker.core.keyhistory import check_successor
 from broker.core.policy import keys_in_force
 from broker.core.tree.witnesspolicy import parse_directory_policy
-from broker.files import PUBLIC_FILE, replace_file
 from broker.trust.carriedkeys import keep_former_statements, with_statements
 from broker.trust.directory import open_directory, sign_directory, successions_of
 from broker.trust.directory_diff import NO_SECTIONS
@@ -139,11 +138,7 @@ def sign(
     document = sign_directory(content, governance_key, successions)
     # Nobody could use a document that its own statements contradict.
     open_directory(document, Governance(governance_key.public_key()))
-    try:
-        replace_file(out, document, PUBLIC_FILE)
-    except OSError as error:
-        message = f"{out} cannot be written: {error.strerror}"
-        raise SetupInvalid(message) from error
+    write_file(out, document)
     click.echo(f"{out}: signed")
 
 

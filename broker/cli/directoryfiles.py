@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.core.errors import DirectoryInvalid
-from broker.files import read_file
+from broker.core.errors import DirectoryInvalid, SetupInvalid
+from broker.files import PUBLIC_FILE, read_file, replace_file
 from broker.trust.directory import MAX_DIRECTORY_BYTES, open_directory, unverified_payload
 from broker.trust.directory_payload import parse_payload
 from broker.trust.governance import Governance
@@ -30,6 +30,19 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         message = f"{path.name} cannot be read: {error.strerror}"
         raise DirectoryInvalid(message) from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a directory or a payload, durably.
+
+    Raises:
+        SetupInvalid: it cannot be written.
+    """
+    try:
+        replace_file(path, data, PUBLIC_FILE)
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise SetupInvalid(message) from error
 
 
 def read_either(path: Path, roots: Sequence[Path]) -> Directory:

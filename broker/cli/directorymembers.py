@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.cli.directoryfiles import read_bytes, read_either
+from broker.cli.directoryfiles import read_bytes, read_either, write_file
 from broker.cli.main import REFUSED
 from broker.cli.options import json_option, root_option
 from broker.core.enrolment import enrol, next_version, with_certificate
-from broker.core.errors import CertificateInvalid, SetupInvalid
-from broker.files import PUBLIC_FILE, replace_file
+from broker.core.errors import CertificateInvalid
 from broker.trust.certificates import der, load_certificates, p256_public_key, principal_of, signing_validity
 from broker.trust.directory import open_directory
 from broker.trust.directory_diff import differences
@@ -196,9 +195,5 @@ def _write(directory: Directory, days: int | None, out: Path) -> None:
     life_ms = None if days is None else days * _MS_A_DAY
     payload = directory_payload(next_version(directory, SystemClock().now_ms() // 1000 * 1000, life_ms))
     parse_payload(payload, document=b"")
-    try:
-        replace_file(out, payload, PUBLIC_FILE)
-    except OSError as error:
-        message = f"{out} cannot be written: {error.strerror}"
-        raise SetupInvalid(message) from error
+    write_file(out, payload)
     click.echo(f"{out}: the payload of version {directory.version + 1}. Next: case-exchange directory diff, lint, sign")

@@ -16,10 +16,10 @@ from adapters.gateway.outbound import Outbound
 from broker.cli.verify import verify
 from broker.core.errors import SetupInvalid
 from broker.wire.receiptfile import MAGIC, read_lines
-from tests.integration.test_edge import INPUT, receiving, until
+from tests.integration.test_edge import INPUT, until
 from tests.integration.test_partial_copies import case, ngo_profile, publish
 from tests.support.exchange import running_exchange
-from tests.support.gateways import CASES, police_profile
+from tests.support.gateways import CASES, police_profile, receiving
 from tests.support.pki import SamplePki
 from tests.support.replays import Bundle, covered, replayed
 

@@ -22,7 +22,6 @@ from adapters.base import Encoded, Limits, Record
 from adapters.edge.edge import Edge, open_edge
 from adapters.edge.numbers import Numbers
 from adapters.edge.spool import Spool
-from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from adapters.gateway.process import _again, _send
 from adapters.reading import Attachments
@@ -40,7 +39,7 @@ from broker.wire.receipts import statement_from
 from caseexchange.records.v1 import dna_pb2
 from certs import profiles
 from tests.support.exchange import running_exchange
-from tests.support.gateways import CASES, SAMPLES, lab_profile, police_profile
+from tests.support.gateways import CASES, SAMPLES, lab_profile, police_profile, receiving
 from tests.support.programs import looked_twice
 from tests.support.records import CODEC
 from tests.support.replays import replayed
@@ -48,23 +47,11 @@ from tests.support.replays import replayed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from adapters.edge.profile import GatewayProfile
+    from adapters.gateway.inbound import Inbound
     from tests.support.exchange import Exchange
     from tests.support.pki import SamplePki
 
 INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
-
-
-@contextlib.asynccontextmanager
-async def receiving(profile: GatewayProfile) -> AsyncIterator[tuple[Edge, Inbound]]:
-    async with open_edge(profile) as edge:
-        inbound = Inbound(edge, profile.gateway, Limits())
-        task = asyncio.create_task(inbound.receive())
-        try:
-            yield edge, inbound
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:

@@ -14,7 +14,8 @@ from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
 from broker.client.records import SectionDraft
 from caseexchange.records.v1 import case_pb2, common_pb2
-from tests.integration.test_edge import receiving, until
+from tests.integration.test_edge import until
+from tests.support.gateways import receiving
 from tests.support.process import edge_tables, write_toml
 
 if TYPE_CHECKING:

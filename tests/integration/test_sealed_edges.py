@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -15,7 +14,6 @@ from structlog.testing import capture_logs
 
 from adapters.base import Limits
 from adapters.edge.edge import open_edge
-from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from adapters.records.sections import split
 from broker.client.publisher import Published
@@ -34,7 +32,7 @@ from certs.development import KEY_FOLDER
 from certs.rights import LAB
 from tests.support.canaries import found_in_files
 from tests.support.exchange import running_exchange
-from tests.support.gateways import SAMPLES, lab_profile, police_profile
+from tests.support.gateways import SAMPLES, lab_profile, police_profile, receiving
 from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
 from tests.support.replays import replayed
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from adapters.edge.edge import Edge
-    from adapters.edge.profile import GatewayProfile
     from broker.core.policy import Agency, Directory
     from tests.support.exchange import Exchange
 
@@ -60,18 +56,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 async def exchange(pki: SamplePki, tmp_path: Path) -> AsyncIterator[Exchange]:
     async with running_exchange(pki, tmp_path / "log", subscriptions={"max_attempts": 2}) as running:
         yield running
-
-
-@contextlib.asynccontextmanager
-async def receiving(profile: GatewayProfile) -> AsyncIterator[tuple[Edge, Inbound]]:
-    async with open_edge(profile) as edge:
-        inbound = Inbound(edge, profile.gateway, Limits())
-        task = asyncio.create_task(inbound.receive())
-        try:
-            yield edge, inbound
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 def found(folder: Path, pattern: str) -> list[Path]:

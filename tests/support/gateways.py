@@ -1,15 +1,22 @@
-"""Profiles of gateways for tests."""
+"""Gateways for tests: their profiles, and one that receives."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from adapters.base import Limits
+from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
+from adapters.gateway.inbound import Inbound
 from tests.support.process import edge_tables, write_toml
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile
     from tests.support.exchange import Exchange
 
@@ -40,3 +47,16 @@ def police_profile(exchange: Exchange, folder: Path, **routes: dict[str, Any]) -
 
 CASES = {"recipients": ["ministry"], "purpose": "child-rescue"}
 SAMPLES = {"recipients": ["national-dna-database"], "purpose": "dna-matching"}
+
+
+@contextlib.asynccontextmanager
+async def receiving(profile: GatewayProfile) -> AsyncIterator[tuple[Edge, Inbound]]:
+    """Within the block, the gateway of this profile receives its subscription."""
+    async with open_edge(profile) as edge:
+        inbound = Inbound(edge, profile.gateway, Limits())
+        task = asyncio.create_task(inbound.receive())
+        try:
+            yield edge, inbound
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

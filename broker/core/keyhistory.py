@@ -67,9 +67,12 @@ class KeyHistory:
         if self._versions.get(added.number) == added:
             return []
         # Nearly always it is the highest one. Else what lower versions say has to be gathered again.
-        newest = added.number > max(self._versions, default=-1)
-        known = self._known if newest else self._gathered(added.number)
-        former = max((number for number in self._versions if number < added.number), default=None)
+        highest = max(self._versions, default=None)
+        newest = highest is None or added.number > highest
+        known, former = self._known, highest
+        if not newest:
+            known = self._gathered(added.number)
+            former = max((number for number in self._versions if number < added.number), default=None)
         issued_ms = 0 if former is None else self._versions[former].issued_at_ms
         faults = _faults(added, known, issued_ms)
         if refuse and faults:

@@ -57,7 +57,7 @@ async def test_what_is_published_is_all_that_anybody_is_ever_given(board: Checkp
     await board.publish(DNA_1, 0, signed_extension(SIGNER, DNA_1, 0, 1))
     # Visible to every process, also this one. Without another process, nothing needs to be published.
     if not isinstance(board, SoleFollower):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await board.published(DNA_0, 3) is None:  # noqa: ASYNC110 - the port has no event for it
                 await asyncio.sleep(0.02)
         # The checkpoint of the empty tree has given way to the larger one, and earlier ones are dropped.

@@ -172,7 +172,7 @@ async def test_a_waiter_wakes_when_its_partition_grows_and_not_before(log: Messa
     await log.append([entry(1, CASES_1)])
     assert not waiting.done()
     await log.append([entry(2)])
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_catching_up_returns_once_everything_below_can_be_read_and_says_so_where_the_partition_ends_before(
@@ -308,7 +308,7 @@ async def test_a_cursor_waits_until_something_comes_that_its_subscription_wants(
     await log.append([entry(1, to=("ministry",)), entry(2, kind="Closure"), entry(3, kind="SampleRequest")])
     assert not waiting.done()
     at = offsets(await log.append([entry(4, kind="Tip")]))
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
     assert offsets((await cursor.read(CASES_0, MANY, MANY)).entries) == at
     await cursor.close()
 

@@ -292,7 +292,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
     try:
         environment = os.environ | {"SSH_AUTH_SOCK": str(socket)}
         for _ in range(200):
-            added = subprocess.run(["ssh-add", "-q", key], env=environment, check=False, timeout=20)
+            added = subprocess.run(["ssh-add", "-q", key], env=environment, check=False, timeout=60)
             if added.returncode == 0:
                 break
         else:
@@ -305,7 +305,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
 
 
 def start_litewitness(database: Path, key: Path, agent: str, port: int) -> subprocess.Popen[bytes]:
-    listed = subprocess.run(["ssh-keygen", "-lf", key], check=True, capture_output=True, text=True, timeout=20)
+    listed = subprocess.run(["ssh-keygen", "-lf", key], check=True, capture_output=True, text=True, timeout=60)
     options: list[Any] = ["-db", database, "-name", ALPHA.key.name, "-key", listed.stdout.split()[1]]
     return subprocess.Popen(
         [litewitness(), *options, "-ssh-agent", agent, "-listen", f"localhost:{port}"], stderr=subprocess.DEVNULL

@@ -59,7 +59,7 @@ def _found(folder: Path, pattern: str) -> list[Path]:
 
 
 async def until(folder: Path, pattern: str, count: int = 1) -> list[Path]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found := _found(folder, pattern)) < count:  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
     return found
@@ -79,7 +79,7 @@ async def test_a_signer_that_only_a_newer_directory_lists_is_waited_for(exchange
     async with receiving(profile) as (edge, inbound):
         log = exchange.broker.log
         # Given back at least once: the audit stream has a second attempt.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await log.end_offset(("audit", 0)) < 3:  # type: ignore[arg-type] # equal to a StreamPartition
                 await log.wait_beyond({("audit", 0): await log.end_offset(("audit", 0))})  # type: ignore[arg-type, dict-item]
         assert not list(inbound.folders.outbox.iterdir())
@@ -145,7 +145,7 @@ async def test_no_record_is_lost_by_a_fault_of_the_edge_however_long_it_lasts(
         more = {"pki": pki} if fault is _stale_revocation_list else {}
         async with receiving(lab_profile(exchange, tmp_path, signing_revocations=str(lists))) as (edge, inbound):
             with fault(edge, inbound, lists, **more):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     # Each attempt is an entry of the audit stream.
                     while (end := await exchange.broker.log.end_offset(audit)) < 6:
                         await exchange.broker.log.wait_beyond({audit: end})
@@ -256,7 +256,7 @@ async def test_a_record_that_comes_twice_is_written_once(exchange: Exchange, tmp
         (path,) = await until(inbound.folders.outbox, "SampleRequest-????????-????-????-????-????????????.json")
         path.unlink()
         record_id = path.stem.removeprefix("SampleRequest-")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not edge.spool.was_delivered(record_id):  # noqa: ASYNC110 - nor has the spool
                 await asyncio.sleep(0.02)
     again = structs.replace(profile, gateway=structs.replace(profile.gateway, subscription="second"))
@@ -587,7 +587,7 @@ async def test_a_gateway_outlives_a_disk_that_cannot_be_written_to(exchange: Exc
         quarantine.touch()
         with capture_logs() as logs:
             task = asyncio.create_task(_again(lambda: _send(outbound, 0.05), 0.1))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while "ENOTDIR" not in [line.get("cause") for line in logs]:
                     assert not task.done()
                     await asyncio.sleep(0.02)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INPUT = Path(__file__).parents[2] / "deploy" / "demo" / "input"
 DRAIN_SECONDS = 1.0
-LONGEST_SECONDS = DRAIN_SECONDS + 20
+LONGEST_SECONDS = DRAIN_SECONDS + 40
 """This machine may have much else to do. Without a bound the states below last for minutes or for ever."""
 
 
@@ -234,7 +234,7 @@ def test_a_broker_that_an_error_ends_does_not_wait_for_threads(pki: SamplePki, t
     config["trust"]["directory"] = str(tmp_path / "none.json")
     written = write_toml(tmp_path / "broker.toml", config)
     done = subprocess.run(
-        [sys.executable, "-c", BROKER_WITH_A_THREAD, written], capture_output=True, text=True, check=False, timeout=15
+        [sys.executable, "-c", BROKER_WITH_A_THREAD, written], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 1
     assert "none.json" in done.stderr

@@ -67,7 +67,7 @@ def keys(pki: SamplePki, tmp_path: Path) -> Keys:
 async def in_force(exchange: Exchange, document: bytes) -> None:
     """Wait until the broker hands over this document."""
     channel = await exchange.channel("national-dna-database")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await directories_in_force(channel) != [document]:  # noqa: ASYNC110 - the broker looks at its files
             await asyncio.sleep(0.05)
 
@@ -107,7 +107,7 @@ async def test_what_the_former_key_signs_after_it_was_handed_over_is_not_taken_i
             # A thief of the former key has only this key: the statement is no part of his document.
             keys.document.write_bytes(pki.folder.directory.read_bytes())
             keys.sign(keys.former)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while "a file of trust cannot be used" not in [line["event"] for line in logs]:  # noqa: ASYNC110 - a log is a list
                     await asyncio.sleep(0.02)
         assert await directories_in_force(await exchange.channel("national-dna-database")) == [good]

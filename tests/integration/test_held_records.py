@@ -139,7 +139,7 @@ async def test_under_a_clock_that_stays_ahead_a_record_goes_as_it_is_when_its_ti
         with capture_logs() as logs:
             # No file comes that could wake it.
             task = asyncio.create_task(_send(outbound, 0.05))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while police.edge.spool.receipt(spooled.record_id) is None:
                     assert not task.done()
                     await asyncio.sleep(0.02)
@@ -196,7 +196,7 @@ async def test_what_is_signed_with_a_certificate_that_is_not_valid_yet_waits_for
         held, sent = await police.send()
         assert (held.held, type(held.result)) == (True, SignerCertificateInvalid)
         assert (sent.record_id, type(sent.result)) == (other.record_id, Published)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (results := await police.send()):  # noqa: ASYNC110 - a hold has no event to wait on
                 await asyncio.sleep(0.05)
         assert [(item.record_id, type(item.result)) for item in results] == [(early.record_id, Published)]

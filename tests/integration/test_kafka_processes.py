@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 ROOT = Path(__file__).parents[2]
-BOUND = 30.0
+BOUND = 60.0
 
 
 def ends(pid: int) -> bool:

@@ -168,7 +168,7 @@ async def test_a_record_whose_directory_is_not_here_waits_and_is_taken_once_it_i
     lying.documents = useless[told]
     lying.envelopes = [sample_request(pki, HEBEI)]
     async with receiving(lying, tmp_path, LAB, "SampleRequest", directory) as inbound:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await lying.given_back.wait()
         assert not list(inbound.folders.quarantine.iterdir())
         assert not list(inbound.folders.outbox.iterdir())

@@ -56,7 +56,7 @@ def pictures(folder: Path) -> int:
 
 async def until(folder: Path, count: int) -> None:
     """Wait for this many records in an outbox. The other files of a record are written before it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while delivered(folder) < count:  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
 

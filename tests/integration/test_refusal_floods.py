@@ -136,7 +136,7 @@ async def test_a_broker_that_is_too_full_for_records_still_delivers_and_tells_au
     # No disk is so large that so much of it is free.
     async with running_exchange(pki, tmp_path / "log", log={"disk_reserve_bytes": 1 << 60}) as exchange:
         channel = await exchange.channel("shanxi-police")
-        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
         publisher = await exchange.publisher()
         with pytest.raises(LogFull):
@@ -144,7 +144,7 @@ async def test_a_broker_that_is_too_full_for_records_still_delivers_and_tells_au
         with pytest.raises(RightDenied):
             await publisher.publish(exchange.maker().make("MatchNotification", "dna"))
         options = SubscribeOptions("samples", frozenset({"SampleRequest"}))
-        async with asyncio.timeout(20), (await exchange.subscriber()).subscribe(options) as stream:
+        async with asyncio.timeout(60), (await exchange.subscriber()).subscribe(options) as stream:
             delivered = await anext(aiter(stream))
             await stream.ack([each.delivery_id for each in delivered])
         bundle = await replayed(exchange, tmp_path / "bundle")

@@ -33,7 +33,7 @@ SAMPLES = SubscribeOptions("samples", frozenset({"SampleRequest"}))
 
 async def deliveries(stream: SubscriptionStream, count: int) -> list[Delivered]:
     found: list[Delivered] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for batch in stream:
             found += batch
             if len(found) >= count:
@@ -125,7 +125,7 @@ async def test_what_reaches_the_ngo_holds_no_byte_of_a_withheld_section(exchange
             "/caseexchange.broker.v1.SubscriberService/Subscribe"
         )()
         await call.write(request.SerializeToString())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             captured = [cast("bytes", await call.read()), cast("bytes", await call.read())]
         assert b"open part" in captured[1]
         assert (canary in b"".join(captured)) is holds
@@ -149,7 +149,7 @@ async def test_only_a_stream_that_is_closed_gives_back_what_it_holds(exchange: E
             )
         )
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await call.read()
         delivered = cast("subscriber_pb2.SubscribeResponse", await call.read())
         assert [position_from(each.position) for each in delivered.deliveries.deliveries] == [first]
@@ -168,7 +168,7 @@ async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exch
     receipt = await (await exchange.publisher()).publish(exchange.maker().make())
     position = exchange.receipts().verify(receipt).position
     partition = position.stream_partition
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await exchange.broker.follower.covered({partition: position.offset + 1})
     auditor = await exchange.auditor()
     proof = await auditor.prove_inclusion(position)
@@ -184,7 +184,7 @@ async def test_an_accepted_record_is_soon_proved_to_be_in_the_log(exchange: Exch
 async def test_only_a_records_parties_and_auditors_get_the_proof_that_it_is_in_the_log(exchange: Exchange) -> None:
     receipt = await (await exchange.publisher()).publish(exchange.maker().make())
     position = exchange.receipts().verify(receipt).position
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await exchange.broker.follower.covered({position.stream_partition: position.offset + 1})
     for party in ("shanxi-police", "national-dna-database", "national-audit"):
         assert (await (await exchange.auditor(party)).prove_inclusion(position)).leaf
@@ -203,7 +203,7 @@ async def test_a_later_checkpoint_is_proved_to_extend_an_earlier_one(exchange: E
     for _ in range(3):
         position = exchange.receipts().verify(await publisher.publish(maker.make())).position
         partition = position.stream_partition
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await exchange.broker.follower.covered({partition: position.offset + 1})
         checkpoint = Checkpoint.parse(parse_note(await auditor.checkpoint(partition)).text)
         roots[checkpoint.size] = checkpoint.root

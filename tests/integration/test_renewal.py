@@ -93,13 +93,13 @@ def tables_of(pki: SamplePki, target: str, certificate: Path, key: Path) -> dict
 
 
 async def until_logged(logs: list[Any], event: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while event not in [line["event"] for line in logs]:  # noqa: ASYNC110 - a log has no event to wait on
             await asyncio.sleep(0.02)
 
 
 async def until_true(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - files are taken up without an event
             await asyncio.sleep(0.02)
 
@@ -155,7 +155,7 @@ async def test_a_program_whose_certificate_is_revoked_goes_on_when_it_is_renewed
                 await until_logged(logs, "waiting for the broker")
                 await send(exchange)
                 renew(pki, tmp_path, certificate, key)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     delivery = await waiting
                 assert await delivery.ack()
                 await deliveries.aclose()
@@ -218,7 +218,7 @@ async def test_a_list_that_comes_while_the_broker_runs_is_in_the_log_too_and_a_l
     with capture_logs() as logs:
         async with running_exchange(pki, tmp_path / "log", trust=trust) as exchange:
             listed.revoke(pki.tls_certificate(LAB))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(await newest_lists(exchange.broker.log, CODEC)) == 1:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.02)
     assert LOST not in [line["event"] for line in logs]
@@ -276,7 +276,7 @@ async def test_a_certificate_that_is_laid_into_the_folder_is_used_and_the_subscr
                 # It is not acknowledged. Without a good end it would come again when its lease has run out.
                 again = asyncio.ensure_future(anext(deliveries))
                 lay(certificate, pki.credential(profiles.TLS_CLIENT, agency=LAB))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     second = await again
                 assert (second.body.record_id, second.attempt) == (first.body.record_id, 1)
                 assert "the TLS files were renewed" in [line["event"] for line in logs]
@@ -285,7 +285,7 @@ async def test_a_certificate_that_is_laid_into_the_folder_is_used_and_the_subscr
                 listed.revoke(pki.tls_certificate(LAB))
                 assert await second.ack()
                 await send(exchange)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     third = await anext(deliveries)
                 assert await third.ack()
                 await deliveries.aclose()

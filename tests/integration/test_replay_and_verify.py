@@ -60,7 +60,7 @@ def bundle(pki: SamplePki, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
                 )
             options = SubscribeOptions("samples", frozenset({"SampleRequest"}))
             taken = 0
-            async with asyncio.timeout(20), (await exchange.subscriber()).subscribe(options) as stream:
+            async with asyncio.timeout(60), (await exchange.subscriber()).subscribe(options) as stream:
                 async for batch in stream:
                     await stream.ack([delivered.delivery_id for delivered in batch])
                     taken += len(batch)

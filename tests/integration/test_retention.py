@@ -33,7 +33,7 @@ async def test_a_gateway_deletes_at_its_start_what_was_kept_long_enough(pki: Sam
     async with running_exchange(pki, tmp_path / "log") as exchange:
         profile, _ = police_profile(exchange, tmp_path)
         with capture_logs() as logs:
-            async with open_edge(structs.replace(profile, retention=SHORT)), asyncio.timeout(20):
+            async with open_edge(structs.replace(profile, retention=SHORT)), asyncio.timeout(60):
                 while not (told := swept(logs)):  # noqa: ASYNC110 - a log has no event to wait on
                     await asyncio.sleep(0.01)
         assert [(log["done"], log["quarantine"], log["outbox"]) for log in told] == [(1, 0, 0)]

@@ -63,7 +63,7 @@ def found(folder: Path, pattern: str) -> list[Path]:
 
 
 async def until(folder: Path, pattern: str) -> Path:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found(folder, pattern):  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
     return found(folder, pattern)[0]
@@ -121,7 +121,7 @@ async def test_without_the_key_file_a_record_waits_and_comes_when_the_file_is_ba
     audit = StreamPartition("audit", 0)
     with capture_logs() as logs:
         async with receiving(profile) as (_, inbound):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 # Each attempt is an entry of the audit stream: more of them than a failing record would get.
                 while (end := await exchange.broker.log.end_offset(audit)) < 6:
                     await exchange.broker.log.wait_beyond({audit: end})

@@ -118,7 +118,7 @@ async def raw(exchange: Exchange, request: bytes, files: tuple[Path, Path] | Non
     reader, writer = await asyncio.open_connection("localhost", address(exchange).port, ssl=context)
     writer.write(request)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return (await reader.readuntil(b"\r\n\r\n")).lower()
     finally:
         writer.close()
@@ -379,7 +379,7 @@ async def test_a_member_that_does_not_read_loses_its_connection_and_holds_up_nob
         request = f"GET /{path}/tile/0/000.p/30 HTTP/1.1\r\nhost: a\r\n\r\n".encode()
         lost = asyncio.ensure_future(gone(writer, request))
         while not lost.done():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert (await get(exchange, f"/{path}/checkpoint", AUDITOR)).status == 200
         assert await lost
 

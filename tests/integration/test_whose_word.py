@@ -55,7 +55,7 @@ def delivered_to(outbox: Path) -> set[str]:
 
 async def until(outbox: Path, count: int) -> None:
     """Wait until this many records are in the outbox. The other files of a record are written before it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(delivered_to(outbox)) < count:  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
 

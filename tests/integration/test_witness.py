@@ -260,7 +260,7 @@ async def test_a_witness_whose_server_ends_does_not_wait_for_a_signal(
         raise ZeroDivisionError(message)
 
     monkeypatch.setattr("uvicorn.Server.main_loop", fails)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(Internal, match="the HTTP server ended: ZeroDivisionError"):
             await serve_witness(config(pki, tmp_path), lambda _: None, new=True)
 
@@ -275,7 +275,7 @@ async def test_renewed_tls_files_are_used_without_a_restart(pki: SamplePki, tmp_
     given["server"] |= {"certificate": str(certificate), "key": str(key), "reload_seconds": 0.1}
     renewed = pki.credential(TLS_SERVER, agency="exchange", system="broker")
     context = client_context(pki.folder.trust / "tls-ca.pem")
-    async with open_witness(parse(WitnessConfig, given, tmp_path), new=True) as server, asyncio.timeout(20):
+    async with open_witness(parse(WitnessConfig, given, tmp_path), new=True) as server, asyncio.timeout(60):
         for new, old in zip(renewed.write(second, "tls"), (certificate, key), strict=True):
             new.replace(old)
         seen = b""
@@ -326,7 +326,7 @@ async def test_a_witness_that_is_killed_in_any_step_remembers_everything_that_it
     answered = 7
     with pytest.raises((HttpFailed, TimeoutError)):  # noqa: PT012 - it is not known which request is the last
         for size in range(8, 20):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 request = LOG.request(answered, size)
                 assert cosigned(request, await ask(client, request))
             answered = size

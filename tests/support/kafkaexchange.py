@@ -116,12 +116,12 @@ async def run(*arguments: Any) -> Ended:
     return await asyncio.to_thread(to_its_end)
 
 
-async def health_becomes(exchange: Exchange, status: int, within: float = 30) -> None:
+async def health_becomes(exchange: Exchange, status: int, within: float = 60) -> None:
     """Return when the broker's health has this value."""
     await health_on(await exchange.channel("shanxi-police"), status, within)
 
 
-async def health_on(channel: grpc.aio.Channel, status: int, within: float = 30) -> None:
+async def health_on(channel: grpc.aio.Channel, status: int, within: float = 60) -> None:
     """The same, over a channel."""
     stub = health_pb2_grpc.HealthStub(channel)
     # On a busy machine, to connect may take longer than the client's first time limit.

@@ -94,7 +94,7 @@ class KafkaNode:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until this is true. It is looked at after every request."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not true():
                 self._happened.clear()
                 await self._happened.wait()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 async def told(lines: Sequence[MutableMapping[str, Any]], *events: str) -> dict[str, MutableMapping[str, Any]]:
     """The first line of each of these events, once there is one. ``lines`` is what ``capture_logs`` fills."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = {line["event"]: line for line in reversed(lines) if line["event"] in events}
             if len(found) == len(events):

@@ -71,7 +71,7 @@ async def covered(exchange: Exchange) -> None:
         for number in range(log.partitions(stream)):
             partition = StreamPartition(stream, number)
             ends[partition] = await log.end_offset(partition)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await exchange.broker.follower.covered(ends)
 
 

@@ -190,14 +190,14 @@ def test_threads_that_add_versions_at_once_lose_none() -> None:
             history, start = SharedKeyHistory(), threading.Barrier(len(numbers))
 
             def add(number: int, history: KeyHistory = history, start: threading.Barrier = start) -> None:
-                start.wait(10)
+                start.wait(60)
                 history.add(of_agency(number, *map(key, range(number, 100))))
 
             threads = [threading.Thread(target=add, args=(number,)) for number in numbers]
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
             for number in numbers:
                 with pytest.raises(KeyHistoryBroken):
                     history.add(of_agency(number, at=100))

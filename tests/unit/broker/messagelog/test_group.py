@@ -49,7 +49,7 @@ class Owner:
 
     async def told(self, count: int) -> list[Move]:
         """The first moves, as soon as there are so many."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.moves) < count:
                 self._told.clear()
                 await self._told.wait()
@@ -169,7 +169,7 @@ async def test_a_commit_whose_answer_was_lost_may_be_stored(node: KafkaNode, own
     assert await owner.member.commit({FIRST: (1, state(3))}) == UNKNOWN
     assert node.stored == {FIRST: (3, "text")}
     node.loses = lambda _: False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (outcome := await owner.member.commit({FIRST: (1, state(3))})).again:  # noqa: ASYNC110 - as cursors do
             await asyncio.sleep(0)
     assert outcome == STORED
@@ -332,7 +332,7 @@ async def test_a_member_whose_owner_cannot_take_its_partitions_says_why_and_goes
 
     member = GroupMember(groups, "a-group", [DNA], moved=moved, failed=failed.put_nowait)
     await member.join()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert isinstance(await failed.get(), Internal)
         node.assigned = {FIRST, SECOND}
         assert await later.get() == Move(SECOND, assigned=True, number=2)

@@ -52,9 +52,9 @@ async def test_what_arrives_between_two_waits_ends_the_second() -> None:
     tail = a_tail()
     watch = tail.watch(LAB)
     tail.extend([entry(0, "SampleRequest", LAB.agency)])
-    await asyncio.wait_for(watch.wait(), 5)
+    await asyncio.wait_for(watch.wait(), 60)
     tail.extend([entry(1, "SampleRequest", LAB.agency)])
-    await asyncio.wait_for(watch.wait(), 5)
+    await asyncio.wait_for(watch.wait(), 60)
     again = asyncio.create_task(watch.wait())
     assert await woken(again) == [False]
     again.cancel()

@@ -232,7 +232,7 @@ async def test_a_log_that_fails_is_reported_and_tried_again(parts: Parts, tmp_pa
     running = asyncio.create_task(follower.run())
     # A closed log answers every read with LogUnavailable; its ends are still known, so an append elsewhere is needed.
     log._tail.ends[DNA_0] = 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await twice.wait()
     running.cancel()
     assert {type(error) for error in parts.reported} == {LogUnavailable}
@@ -248,7 +248,7 @@ async def test_a_partition_that_changes_hands_meanwhile_does_not_end_the_first_p
 
     follower = parts.follower()
     follower._board = Contested()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await follower.first_pass()
     assert {type(error) for error in parts.reported} == {FollowerFenced}
     follower.check()
@@ -258,7 +258,7 @@ async def test_covered_returns_once_a_checkpoint_covers_the_entry(parts: Parts) 
     follower = parts.follower()
     running = asyncio.create_task(follower.run())
     await parts.append(1, 2)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await follower.covered({DNA_0: 2})
     assert (await parts.checkpoint()).size == 2
     running.cancel()

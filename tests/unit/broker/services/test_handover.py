@@ -154,7 +154,7 @@ async def test_an_acknowledgement_is_not_confirmed_where_its_partition_went_away
     # The second is skipped, so that there is something to commit when the partition is back.
     cursor = MovingCursor([entry(maker, 0, "SampleRequest"), entry(maker, 1, "StrProfile")])
     service, stream = await open_stream(pki, cursor, clock)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         first = await delivered(stream)
         delivery_id = first.delivery_id
         cursor.move(Revoked(PARTITION), Assigned(PARTITION, AckState()))
@@ -172,7 +172,7 @@ async def test_a_round_does_not_wait_for_the_commit_before_it_and_commits_keep_t
     # All of one case, so that each is delivered when the one before it is acknowledged.
     cursor = MovingCursor([entry(maker, offset, "SampleRequest") for offset in range(3)])
     service, stream = await open_stream(pki, cursor, clock)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         cursor.commits = asyncio.Semaphore(0)
         first = await delivered(stream)
         stream.ack([first.delivery_id])
@@ -193,7 +193,7 @@ async def test_a_partition_that_moves_during_a_commit_is_followed_after_it(pki: 
     clock = ManualClock(pki.now_ms)
     cursor = MovingCursor([entry(RecordMaker(pki, clock), 0, "SampleRequest")])
     service, stream = await open_stream(pki, cursor, clock)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         first = await delivered(stream)
         cursor.commits, cursor.stores = asyncio.Semaphore(0), False
         stream.ack([first.delivery_id])
@@ -217,7 +217,7 @@ async def test_if_the_log_does_not_know_whether_an_acknowledgement_holds_its_sub
     clock, audit = ManualClock(pki.now_ms), ListedAudit()
     cursor = MovingCursor([entry(RecordMaker(pki, clock), 0, "SampleRequest")])
     service, stream = await open_stream(pki, cursor, clock, audit)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         first = await delivered(stream)
         cursor.knows = False
         stream.ack([first.delivery_id])

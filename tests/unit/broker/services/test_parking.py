@@ -56,7 +56,7 @@ LIMITS = SubscribeLimits(
     lease_seconds=30, max_attempts=2, subscriptions=3, window_records=WINDOW, skip_commit_seconds=3600
 )
 REQUEST = SubscriptionRequest("samples", frozenset({"SampleRequest", "Correction"}), 100, 1 << 20, None)
-BOUND = 20
+BOUND = 60
 
 
 class Process(NamedTuple):

@@ -52,14 +52,14 @@ class HeldVerifier(InlineVerifier):
 
         def wait() -> bool:
             with self._checked:
-                return self._checked.wait_for(lambda: self._records >= records, 10)
+                return self._checked.wait_for(lambda: self._records >= records, 60)
 
         assert await asyncio.to_thread(wait)
 
     def verify(self, signed: Sequence[Signed]) -> list[bool]:
         self._batches += 1
         if self._batches == 1:
-            assert self.go.wait(10)
+            assert self.go.wait(60)
         else:
             self.second.set()
         checked = super().verify(signed)
@@ -130,7 +130,7 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
     verifier, evidence = HeldVerifier(), SwitchedEvidence()
     log = HeldLog(await SqliteLog.open(None, clock))
     service = publish_service(pki, log, clock, signatures=verifier, evidence=evidence)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         yield Exchange(log, RecordMaker(pki, clock), verifier, evidence, service)
     await log.close()
 
@@ -181,7 +181,7 @@ async def test_refused_records_of_batches_count_against_their_agency_and_accepte
     await publish(exchange.batch(100), exchange.batch(1))
     refused = replace(exchange.batch()[0], body=b"not a body")
     await publish([*exchange.batch(50), refused])
-    await asyncio.wait_for(turn.to_read(), 10)
+    await asyncio.wait_for(turn.to_read(), 60)
     await publish([refused] * 50)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(turn.to_read(), 0.01)

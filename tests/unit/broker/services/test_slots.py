@@ -32,11 +32,11 @@ class Work:
     def _work(self, agency: str) -> str:
         self.begun.append(agency)
         self._loop.call_soon_threadsafe(self._another.set)
-        assert self._go.acquire(timeout=20)
+        assert self._go.acquire(timeout=60)
         return agency
 
     async def until_begun(self, count: int) -> list[str]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.begun) < count:
                 self._another.clear()
                 await self._another.wait()

@@ -119,7 +119,7 @@ async def exchange(pki: SamplePki) -> AsyncIterator[Exchange]:
 
 
 async def told(stream: SubscriberStream) -> Outgoing:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await stream.next()
 
 
@@ -628,7 +628,7 @@ async def test_a_stream_that_writes_nothing_is_not_handed_the_same_bytes_again_w
     cases = [f"01990000-0000-4000-8000-0000000000{number:02x}" for number in range(25)]
     await exchange.publish(*(exchange.maker.make(case=case) for case in cases[:20]))
     slow = await exchange.open()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while handed(slow) < 20:  # noqa: ASYNC110 - a stream that writes nothing tells nobody
             await asyncio.sleep(0)
     quick = await exchange.open(records=1)
@@ -652,4 +652,4 @@ async def test_a_subscriber_whose_answers_wait_is_not_listened_to() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     await queue.next()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)

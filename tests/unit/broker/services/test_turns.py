@@ -66,7 +66,7 @@ async def at_once(work: Coroutine[None, None, None]) -> None:
 
 
 async def done(task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
 
 

@@ -151,7 +151,7 @@ async def test_a_checkpoint_that_was_judged_before_a_larger_one_is_never_stored_
     def judge_a(latest: Cosigned) -> WitnessedNote:
         assert latest.size == 0
         a_is_judged.set()
-        assert a_may_go_on.wait(10)
+        assert a_may_go_on.wait(60)
         return WitnessedNote(3, TREE.roots[3], LOG.note(3))
 
     def judge_b(latest: Cosigned) -> WitnessedNote:

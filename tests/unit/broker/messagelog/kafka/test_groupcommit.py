@@ -88,7 +88,7 @@ async def index() -> AsyncIterator[KafkaIndex]:
 
 @pytest.fixture
 async def world(index: KafkaIndex) -> AsyncIterator[World]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         yield World(index, timeout_seconds=10)
 
 
@@ -264,7 +264,7 @@ async def test_an_append_whose_caller_could_not_know_of_a_failure_fails_with_it(
     while not first.done():
         callers.append(asyncio.create_task(later(1 + len(callers))))
         await asyncio.sleep(0)
-    await asyncio.wait(callers, timeout=5)
+    await asyncio.wait(callers, timeout=60)
     assert [task.done() for task in callers] == [True] * len(callers)
     assert len(world.appender.groups) == 1
     first.exception()

@@ -11,7 +11,7 @@ import pytest
 
 from broker.messagelog.kafka.thread import ClientThread
 
-BOUND = 30
+BOUND = 60
 
 
 async def test_a_call_whose_caller_went_away_runs_to_its_end_and_its_error_is_nobody_s() -> None:

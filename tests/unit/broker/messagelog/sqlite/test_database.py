@@ -40,7 +40,7 @@ async def test_writes_that_were_asked_for_before_a_failure_was_known_fail_with_i
 
     def fails(_: sqlite3.Connection) -> None:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
         message = "as a full disk would"
         raise LogFull(message)
 
@@ -65,7 +65,7 @@ async def test_a_write_whose_caller_could_not_know_of_a_failure_fails_with_it(da
         go = threading.Event()
 
         def fails(_: sqlite3.Connection, go: threading.Event = go) -> None:
-            assert go.wait(10)
+            assert go.wait(60)
             message = "as a full disk would"
             raise LogFull(message)
 
@@ -97,7 +97,7 @@ async def test_jobs_that_follow_each_other_run_in_one_call_and_keep_their_places
 
     def waits(_: sqlite3.Connection) -> None:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     def insert_all(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
         calls.append(list(numbers))
@@ -129,7 +129,7 @@ async def test_what_would_use_the_reserve_is_refused_and_what_it_is_for_goes_on(
 
     def waits(_: sqlite3.Connection) -> None:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     first = asyncio.create_task(database.write(waits))
     assert await asyncio.to_thread(begun.wait, 10)
@@ -153,7 +153,7 @@ async def test_a_write_passes_no_earlier_one_that_had_no_room(tmp_path: Path) ->
 
     def waits(_: sqlite3.Connection) -> None:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     first = asyncio.create_task(database.write(waits))
     assert await asyncio.to_thread(begun.wait, 10)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from broker.bootstrap.disclosing import check_disclosures
 from broker.bootstrap.history import read_history
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.directoryreport import directory_lines, directory_option, revocations_option
+from broker.cli.disclose import disclosure_facts, disclosure_lines, disclosures_option
 from broker.cli.fatetext import MOST_LISTED, fate_lines, more_than_listed
 from broker.cli.hideable import first_lines
 from broker.cli.historytext import (
@@ -138,6 +140,7 @@ _VERDICTS: Final = {
     "--lang", "language", type=click.Choice(LANGUAGES), default=LANGUAGES[0], help="The page's language. Default: zh."
 )
 @timestamp_authority_option
+@disclosures_option
 def verify(
     bundle: Path,
     roots: tuple[Path, ...],
@@ -152,6 +155,7 @@ def verify(
     directory: Path | None,
     revocations: tuple[Path, ...],
     timestamp_authorities: tuple[Path, ...],
+    disclosures: tuple[Path, ...],
     as_json: bool,
     report_file: Path | None,
     language: str,
@@ -187,29 +191,34 @@ def verify(
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
                 digest=None if page is None else page.digest,
             )
+        disclosed = check_disclosures(bundle, roots, disclosures)
+        facts = report_facts(report) | ({"disclosures": disclosure_facts(disclosed)} if disclosed else {})
         if subject is not None:
-            _tell_history(bundle, roots, report, subject, as_json=as_json)
+            _tell_history(bundle, roots, report, subject, facts if as_json else None)
         elif as_json:
-            click.echo(json.dumps(report_facts(report), indent=2))
+            click.echo(json.dumps(facts, indent=2))
         else:
             _print(report)
+        if not as_json:
+            for line in disclosure_lines(disclosed):
+                _say(line)
         if page is not None:
             page.write(report)
     except CaseExchangeError as failure:
         could_not(failure)
-    sys.exit(0 if report.clean else REFUSED)
+    sys.exit(0 if report.clean and all(item.refusal is None for item in disclosed) else REFUSED)
 
 
 def _tell_history(
-    bundle: Path, roots: tuple[Path, ...], report: AuditReport, subject: Subject, *, as_json: bool
+    bundle: Path, roots: tuple[Path, ...], report: AuditReport, subject: Subject, facts: dict[str, Any] | None
 ) -> None:
-    """Print the report, and the history of a case or an agency."""
+    """Print the report, and the history of a case or an agency. ``facts``: of the report, to be printed as JSON."""
     with read_history(bundle, roots, subject) as history:
         complete = completeness(report, subject, history.bodies)
-        if as_json:
-            click.echo(json.dumps({**report_facts(report), "history": history_facts(history, complete)}))
-            for facts in history_records(history, complete):
-                click.echo(json.dumps(facts))
+        if facts is not None:
+            click.echo(json.dumps({**facts, "history": history_facts(history, complete)}))
+            for record_facts in history_records(history, complete):
+                click.echo(json.dumps(record_facts))
         else:
             _print(report)
             for line in history_lines(history, complete):

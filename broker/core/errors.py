@@ -786,6 +786,13 @@ class ExportInvalid(CaseExchangeError):
     remedy = "Export the record again: case-exchange export."
 
 
+class DisclosureInvalid(CaseExchangeError):
+    """A disclosure has another form, is of another record, or shows another content than the section has."""
+
+    reason = "DISCLOSURE_INVALID"
+    remedy = "It proves nothing. Keep it, and have the holder disclose the section again: case-exchange disclose."
+
+
 class BundleInvalid(CaseExchangeError):
     """The file is no replay bundle, or has an unknown version, or its end is missing."""
 

@@ -131,5 +131,6 @@ async def _facts(delivered: Delivered, opened: Opened) -> dict[str, Any]:
         "publisher": body.publisher,
         "not_obeyed": opened.not_obeyed,
         "withheld_sections": list(opened.verified.withheld_sections),
+        "erased_sections": list(opened.verified.erased_sections),
         "record": json_format.MessageToDict(opened.record),
     }

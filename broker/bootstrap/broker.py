@@ -82,10 +82,8 @@ class Broker:
         self._config = config
         self._begun = opened.begun
         self.log = log = opened.log
-        self._trust = trust
-        self._codec = codec = ProtobufCodec()
-        signer = trust.signer
-        directory = trust.directory
+        self._trust, self._codec = trust, ProtobufCodec()
+        codec, signer, directory = self._codec, trust.signer, trust.directory
         self._audit = AuditTrailService(
             directory=directory,
             system=principal_of(signer.current.certificate).system,
@@ -118,8 +116,8 @@ class Broker:
         )
         self._refusals, self._versions = Refusals(self._audit, clock), DirectoryVersions(log, codec)
         quotas = Quotas(limits_in_force(quota_limits(config), directory), clock)
-        self._letters, subscriptions, self._subscribe = make_subscribing(
-            config, letters, log, audit=self._audit, directory=directory, quotas=quotas, clock=clock
+        self._letters, subscriptions, self._subscribe, self._erasing = make_subscribing(
+            config, letters, opened, audit=self._audit, directory=directory, quotas=quotas, clock=clock
         )
         self._publish = PublishService(
             checks=record_checks(config, trust, log, codec=codec, signatures=signatures, clock=clock),
@@ -130,6 +128,7 @@ class Broker:
             evidence=self._evidence,
             refusals=self._refusals,
             restoring=Restoring(opened.repair, codec, self._letters),
+            erasing=self._erasing,
             slots=quotas.turns.slots,
         )
         auditor = auditor_servicer(
@@ -148,7 +147,7 @@ class Broker:
         )
         self._server = BrokerServer(
             Servicers(
-                PublisherServicer(self._publish, quotas),
+                PublisherServicer(self._publish, quotas, self._erasing),
                 SubscriberServicer(self._subscribe),
                 auditor,
                 DirectoryServicer(directory, self._versions),
@@ -186,6 +185,7 @@ class Broker:
         self._trust.learn(await self._versions.of_period(None, None), lists)
         await self._audit.trust_in_force(self._trust.lists())
         await self._begun()
+        await self._erasing.load()
         await self._letters.start()
         # If another process signs and is slow, this one begins to serve, and does not accept records yet.
         with contextlib.suppress(TimeoutError):

@@ -68,4 +68,4 @@ async def open_log(
         signer=signer,
         now_ms=clock.now_ms,
     )
-    return OpenedLog(log, store, SoleFollower(), signer, repair=log)
+    return OpenedLog(log, store, SoleFollower(), signer, repair=log, erasure=log)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from broker.config.broker import BrokerConfig
     from broker.core.streams import StreamPartition
-    from broker.ports import CheckpointBoard, CheckpointStore, LogRepair, MessageLog, NoteSigner
+    from broker.ports import CheckpointBoard, CheckpointStore, LogErasure, LogRepair, MessageLog, NoteSigner
 
 _log = structlog.get_logger("broker")
 
@@ -37,6 +37,7 @@ class OpenedLog(NamedTuple):
     board: CheckpointBoard
     signer: NoteSigner
     repair: LogRepair | None = None
+    erasure: LogErasure | None = None
     lag_seconds: float = 0.0
     begun: Callable[[], Awaitable[None]] = _nothing
 

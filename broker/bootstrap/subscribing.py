@@ -1,4 +1,4 @@
-"""The parts of a broker that deliver: dead letters, where subscriptions begin and stand, and their streams."""
+"""The parts of a broker that deliver: dead letters, subscriptions and their streams, and what is left out as erased."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.bootstrap.limits import subscribe_limits
 from broker.services.auditfold import AuditFold
 from broker.services.deadletters import DeadLetters
+from broker.services.erasing import Erasing
 from broker.services.subscribe import SubscribeService
 from broker.services.subscriptions import Subscriptions
 from broker.trust.system import SystemEntropy
 from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
+    from broker.bootstrap.opened import OpenedLog
     from broker.config.broker import BrokerConfig
-    from broker.ports import AuditTrail, Clock, DirectoryInForce, MessageLog
+    from broker.ports import AuditTrail, Clock, DirectoryInForce
     from broker.services.auditindex import AuditIndex
     from broker.services.quotas import Quotas
 
@@ -25,12 +27,13 @@ class Subscribing(NamedTuple):
     letters: DeadLetters
     subscriptions: Subscriptions
     streams: SubscribeService
+    erasing: Erasing
 
 
 def make_subscribing(
     config: BrokerConfig,
     index: AuditIndex,
-    log: MessageLog,
+    opened: OpenedLog,
     *,
     audit: AuditTrail,
     directory: DirectoryInForce,
@@ -38,7 +41,7 @@ def make_subscribing(
     clock: Clock,
 ) -> Subscribing:
     """Make them."""
-    codec, entropy = ProtobufCodec(), SystemEntropy()
+    codec, entropy, log = ProtobufCodec(), SystemEntropy(), opened.log
     fold = AuditFold(index, log, codec)
     letters = DeadLetters(
         index=index,
@@ -53,6 +56,15 @@ def make_subscribing(
     subscriptions = Subscriptions(
         index=index, fold=fold, log=log, audit=audit, directory=directory, quotas=quotas, clock=clock
     )
+    erasing = Erasing(
+        log=log,
+        erasure=opened.erasure,
+        audit=audit,
+        codec=codec,
+        directory=directory,
+        quotas=quotas,
+        clock=clock,
+    )
     streams = SubscribeService(
         directory=directory,
         codec=codec,
@@ -64,5 +76,6 @@ def make_subscribing(
         quotas=quotas,
         letters=letters,
         subscriptions=subscriptions,
+        without_erased=erasing.without_erased,
     )
-    return Subscribing(letters, subscriptions, streams)
+    return Subscribing(letters, subscriptions, streams, erasing)

@@ -177,6 +177,7 @@ class VerifiedRecord:
 
     A sealed section that is here, but was not sealed for this agency, counts as withheld: the directory let the agency
     have it only after the record was accepted.
+    ``erased_sections``: those of the withheld ones that the publisher had erased from the log, as the exchange says.
     ``corrects_of_others``: the kinds of other agencies' records for which a Correction or Closure of this publisher
     counts, by the directory of the acceptance.
     """
@@ -186,6 +187,7 @@ class VerifiedRecord:
     sections: Mapping[str, bytes] = field(repr=False)
     withheld_sections: tuple[str, ...]
     corrects_of_others: frozenset[str]
+    erased_sections: tuple[str, ...] = ()
 
 
 class InForce(NamedTuple):
@@ -251,7 +253,8 @@ class RecordVerifier:
         contents = self._contents(envelope, body, judged.sealed_by)
         unsealed = tuple(section.name for section in envelope.sections if section.name not in contents)
         named = corrects_of_others(judged.version.directory, body.publisher)
-        return VerifiedRecord(body, envelope.record_sha256, contents, judged.withheld + unsealed, named)
+        withheld = judged.withheld + unsealed
+        return VerifiedRecord(body, envelope.record_sha256, contents, withheld, named, envelope.erased)
 
     def _check(
         self, envelope: Envelope, body: Body, accepted_at_ms: int, version: DirectoryVersion, in_force: InForce

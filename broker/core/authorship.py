@@ -30,6 +30,7 @@ from broker.core.errors import (
     BodyTypeUnsupported,
     EnvelopeMalformed,
     KindUnknown,
+    SectionMismatch,
     SignatureInvalid,
     SignerNotPrincipal,
 )
@@ -181,4 +182,8 @@ def check_proved(claimed: Claim[_Certificate], at_ms: int, *, complete: bool) ->
     # (10) Valid at that time.
     claimed.certificate.check_valid(at_ms)
     # (11) The sections in this copy.
-    return check_sections(claimed.body, claimed.envelope.sections, complete=complete)
+    if complete and claimed.envelope.erased:
+        message = "a record that is published has no erased sections: its publisher orders that afterwards"
+        raise SectionMismatch(message, record_id=claimed.body.record_id)
+    envelope = claimed.envelope
+    return check_sections(claimed.body, envelope.sections, complete=complete, erased=envelope.erased)

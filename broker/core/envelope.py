@@ -63,8 +63,9 @@ class Envelope:
     """One record as it travels: signed bytes, signatures, and the sections in this copy.
 
     ``former_receipt`` is the serialised receipt that the record had before the log lost it (broker/core/former.py).
-    It is empty for every other record, and no publisher signs it. ``serialised`` is what a codec writes for the
-    envelope, if it was read from bytes; otherwise it is empty.
+    It is empty for every other record, and no publisher signs it. ``erased`` names the sections that were erased from
+    the log by order of the publisher. Nobody signs that either: the audit stream has the order. ``serialised`` is what
+    a codec writes for the envelope, if it was read from bytes; otherwise it is empty.
     """
 
     body_type: str
@@ -72,6 +73,7 @@ class Envelope:
     signatures: tuple[Signature, ...]
     sections: tuple[Section, ...]
     former_receipt: bytes = b""
+    erased: tuple[str, ...] = ()
     serialised: bytes = field(default=b"", init=False, compare=False, repr=False)
 
     def came_as(self, serialised: bytes) -> Envelope:
@@ -108,8 +110,14 @@ class Envelope:
         sections = tuple([section for section in self.sections if section.name in names])
         if len(sections) == len(self.sections):
             return self
-        return Envelope(self.body_type, self.body, self.signatures, sections, self.former_receipt)
+        return Envelope(self.body_type, self.body, self.signatures, sections, self.former_receipt, self.erased)
+
+    def erase(self, names: frozenset[str]) -> Envelope:
+        """This record without the named sections, which are marked as erased. No signed byte changes."""
+        left = tuple([section for section in self.sections if section.name not in names])
+        erased = (*self.erased, *(section.name for section in self.sections if section.name in names))
+        return Envelope(self.body_type, self.body, self.signatures, left, self.former_receipt, erased)
 
     def with_former_receipt(self, receipt: bytes) -> Envelope:
         """This record with the serialised receipt that it had before the log lost it. No signed byte changes."""
-        return Envelope(self.body_type, self.body, self.signatures, self.sections, receipt)
+        return Envelope(self.body_type, self.body, self.signatures, self.sections, receipt, self.erased)

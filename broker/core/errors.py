@@ -235,6 +235,16 @@ class PeerRevoked(IdentityRefused):
     remedy = "Renew with a new key: case-exchange certs renew. If you did not request the revocation, call governance."
 
 
+class ErasureUnsupported(CaseExchangeError):
+    """The message log of this exchange cannot remove bytes of a record: nothing can be changed in a topic of Kafka."""
+
+    reason = "ERASURE_UNSUPPORTED"
+    remedy = (
+        "Have the keys destroyed that the record was sealed to, each at its agency (case-exchange keys destroy), or "
+        "wait until the log's retention deletes the record (docs/erasure.md)."
+    )
+
+
 class RightDenied(CaseExchangeError):
     """The directory does not grant the right to do this. What it does not grant is denied."""
 

@@ -213,6 +213,19 @@ class ProofMade:
 
 
 @dataclass(frozen=True, slots=True)
+class SectionsErased:
+    """The principal, the publisher of this record, had sections of it erased from the log, for the reason of this code.
+
+    The event is durable before the first byte is gone.
+    """
+
+    position: Position
+    record_id: str
+    sections: tuple[str, ...]
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalMade:
     """The broker refused something from the principal, for a reason that auditors should know.
 
@@ -249,6 +262,7 @@ Event: TypeAlias = (
     | SubscriptionEvent
     | ReplayMade
     | ProofMade
+    | SectionsErased
     | RefusalMade
     | RollbackFound
 )

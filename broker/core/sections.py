@@ -36,17 +36,20 @@ def unsalted(section: Section) -> bytes:
     return section.content[SALT_BYTES:]
 
 
-def check_sections(body: Body | Routing, sections: tuple[Section, ...], *, complete: bool) -> tuple[str, ...]:
+def check_sections(
+    body: Body | Routing, sections: tuple[Section, ...], *, complete: bool, erased: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Check that these sections are those that the body commits to. Return the names of the withheld ones.
 
     Args:
         body: a verified body, or the routing of one.
         sections: the sections in this copy.
         complete: whether every section must be present, as at publishing.
+        erased: the sections that were erased from the log. They must not be here.
 
     Raises:
         SectionMismatch: a section is unknown, repeated, too short for a salt, not the signed one, or, if ``complete``,
-            missing. The message names the section by its place, not by its content.
+            missing and not erased. The message names the section by its place, not by its content.
     """
     committed = {descriptor.name: descriptor.sha256 for descriptor in body.sections}
     for number, section in enumerate(sections, start=1):
@@ -57,7 +60,11 @@ def check_sections(body: Body | Routing, sections: tuple[Section, ...], *, compl
         if len(section.content) < SALT_BYTES or hashlib.sha256(section.content).digest() != digest:
             message = f"section {section.name} does not match the digest that was signed"
             raise SectionMismatch(message, record_id=body.record_id, section=section.name)
-    if complete and committed:
-        message = f"{len(committed)} signed sections are missing from the envelope"
+    if not committed.keys() >= set(erased):
+        message = "the envelope says that a section was erased, and it is here, or was never signed"
+        raise SectionMismatch(message, record_id=body.record_id)
+    missing = committed.keys() - set(erased)
+    if complete and missing:
+        message = f"{len(missing)} signed sections are missing from the envelope"
         raise SectionMismatch(message, record_id=body.record_id)
     return tuple(committed)

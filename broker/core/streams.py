@@ -55,6 +55,10 @@ refused. They are apart from the other events, so that a process that follows th
 SUBSCRIPTION_EVENTS: Final = "SubscriptionEvents"
 """The kind of the broker's records on the audit stream that say where subscriptions begin, and which were deleted."""
 
+ERASURE_EVENTS: Final = "ErasureEvents"
+"""The kind of the broker's records on the audit stream that say which sections are erased. A broker that starts reads
+all of them, and no others."""
+
 DIRECTORY_VERSION: Final = "DirectoryVersion"
 """The kind of the broker's records on the audit stream with the directory versions that came into force."""
 
@@ -74,7 +78,7 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "Correction": frozenset({CASES, DNA, NOTICES}),
 }
 KINDS: Final = frozenset(STREAMS_OF_KIND)
-EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS})
+EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS, ERASURE_EVENTS})
 """The kinds of the broker's records that hold audit events."""
 OWN_KINDS: Final = frozenset({(AUDIT, kind) for kind in (*EVENT_KINDS, DIRECTORY_VERSION, REVOCATION_LISTS)})
 """The stream and kind of the broker's own records."""

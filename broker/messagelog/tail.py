@@ -69,6 +69,14 @@ class _Kept:
             self._begin = 0
         return oldest
 
+    def replace(self, entry: LogEntry) -> LogEntry | None:
+        """Put an entry in the place of that of its offset. Return the one that was there, if there was one."""
+        at = bisect_left(self._entries, entry.position.offset, lo=self._begin, key=_offset)
+        if at == len(self._entries) or self._entries[at].position != entry.position:
+            return None
+        former, self._entries[at] = self._entries[at], entry
+        return former
+
     def since(self, offset: int) -> Iterator[LogEntry]:
         first = bisect_left(self._entries, offset, lo=self._begin, key=_offset)
         return (self._entries[at] for at in range(first, len(self._entries)))
@@ -139,6 +147,16 @@ class Tail:
         for partition in touched:
             for event in self._waiting[partition]:
                 event.set()
+
+    def replace(self, entry: LogEntry) -> None:
+        """Keep an entry in its place with another value, if it is kept."""
+        partition = entry.position.stream_partition
+        former = self._kept[partition].replace(entry)
+        if former is None:
+            return
+        self._bytes += len(entry.value) - len(former.value)
+        for agency in former.readers:
+            self._destinations[partition, agency, former.kind].replace(entry)
 
     def _drop_oldest(self, partition: StreamPartition) -> None:
         oldest = self._kept[partition].drop_oldest()

@@ -17,7 +17,7 @@ from broker.ports.checkpoints import (
     TreeHead,
 )
 from broker.ports.codec import RecordCodec
-from broker.ports.messagelog import AuditTrail, LogReader, LogRepair, MessageLog
+from broker.ports.messagelog import AuditTrail, LogErasure, LogReader, LogRepair, MessageLog
 from broker.ports.subscriptions import (
     Assigned,
     AssignmentChange,
@@ -86,6 +86,7 @@ __all__ = [
     "Keyring",
     "LeafRow",
     "LogCursor",
+    "LogErasure",
     "LogKeys",
     "LogReader",
     "LogRepair",

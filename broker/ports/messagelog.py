@@ -187,6 +187,24 @@ class LogRepair(Protocol):
         """
 
 
+class LogErasure(Protocol):
+    """Removes the bytes of sections from the log. Only a log that can change what it holds has this."""
+
+    async def erase(self, position: Position, without_erased: Callable[[LogEntry], LogEntry]) -> bool:
+        """Write an entry again without some bytes of its value, and leave no copy of them in the log's files.
+
+        Args:
+            position: the entry.
+            without_erased: the entry as it must be. Called from another thread, perhaps more than once.
+
+        Returns:
+            Whether anything was removed. Also if not, the log's files hold no copy that an earlier call left.
+
+        Raises:
+            LogUnavailable, LogFull: call it again.
+        """
+
+
 class AuditTrail(Protocol):
     """Writes to the audit stream."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from broker.core.body import MAX_SECTIONS
 from broker.core.errors import CaseExchangeError, InputRefused, Internal
 from broker.core.former import check_form
 from broker.core.receipt import portable_receipt
@@ -12,7 +13,7 @@ from broker.server.calls import Context, Told, caller, turn
 from broker.services.pipeline import publish_in_turn
 from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.envelopes import kept_from
-from broker.wire.receipts import fill_receipts, receipt_to
+from broker.wire.receipts import fill_position, fill_receipts, receipt_to
 from broker.wire.status import refusal_to
 from caseexchange.broker.v1 import envelope_pb2, publisher_pb2, publisher_pb2_grpc
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.core.envelope import Envelope
+    from broker.services.erasing import Erasing
     from broker.services.publish import PublishOutcome, PublishService
     from broker.services.quotas import Quotas
 
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
 class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
     """See publisher.proto."""
 
-    def __init__(self, service: PublishService, quotas: Quotas) -> None:
+    def __init__(self, service: PublishService, quotas: Quotas, erasing: Erasing) -> None:
         self._service = service
         self._quotas = quotas
+        self._erasing = erasing
 
     async def Publish(  # noqa: N802 - the generated stub's name
         self,
@@ -64,6 +67,18 @@ class PublisherServicer(publisher_pb2_grpc.PublisherServiceServicer):
                 async for outcome in outcomes:
                     yield _response(outcome)
                     del outcome
+
+    async def EraseSections(  # noqa: N802 - the generated stub's name
+        self,
+        request: publisher_pb2.EraseSectionsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> publisher_pb2.EraseSectionsResponse:
+        """Erase sections of a record."""
+        sections = request.sections[: MAX_SECTIONS + 1]
+        erased = await self._erasing.erase(caller(), request.record_id, sections, request.code)
+        response = publisher_pb2.EraseSectionsResponse(ordered_before=erased.ordered_before)
+        fill_position(response.position, erased.position)
+        return response
 
 
 async def _batches(requests: AsyncIterator[publisher_pb2.PublishStreamRequest]) -> AsyncIterator[list[Envelope]]:

@@ -44,7 +44,7 @@ def record_of(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
         envelope = codec.decode_envelope(entry.value)
         routing = codec.read_routing(envelope.body)
         # (3) with exactly the sections that were signed.
-        check_sections(routing, envelope.sections, complete=True)
+        check_sections(routing, envelope.sections, complete=True, erased=envelope.erased)
     except (EnvelopeMalformed, SectionMismatch) as error:
         raise _damaged(entry, "is not a record that was accepted") from error
     # (4) It is the record that was accepted. The receipt and the tree name it by this digest.

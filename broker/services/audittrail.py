@@ -2,8 +2,9 @@
 
 An audit record is on the stream ``audit``. Its publisher is the exchange's own agency id, and it has no recipients. An
 auditor reads it by replay. It has one section, which holds either events (kind ``AuditEvents``, or for those that every
-process follows ``DeadLetterEvents`` and ``SubscriptionEvents``), a directory as governance signed it (kind
-``DirectoryVersion``), or revocation lists as their authorities signed them (kind ``RevocationLists``).
+process follows ``DeadLetterEvents`` and ``SubscriptionEvents``, and for erased sections ``ErasureEvents``), a directory
+as governance signed it (kind ``DirectoryVersion``), or revocation lists as their authorities signed them (kind
+``RevocationLists``).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from uuid import UUID
 from broker.core.body import Body, NamedSigner, SectionDescriptor
 from broker.core.entry import NewEntry
 from broker.core.envelope import BODY_TYPE, DIRECTORY_TYPE, Envelope, Section, Signature, pae
-from broker.core.events import FollowedEvent, SubscriptionEvent
+from broker.core.events import FollowedEvent, SectionsErased, SubscriptionEvent
 from broker.core.sections import SALT_BYTES, salted
 from broker.core.streams import (
     AUDIT,
     AUDIT_EVENTS,
     DEAD_LETTER_EVENTS,
     DIRECTORY_VERSION,
+    ERASURE_EVENTS,
     REVOCATION_LISTS,
     SUBSCRIPTION_EVENTS,
     StreamPartition,
@@ -96,7 +98,8 @@ class AuditTrailService:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             events = [event for group, _ in waiting for event in group]
-            kinds: dict[str, list[AuditEvent]] = {SUBSCRIPTION_EVENTS: [], DEAD_LETTER_EVENTS: [], AUDIT_EVENTS: []}
+            order = (ERASURE_EVENTS, SUBSCRIPTION_EVENTS, DEAD_LETTER_EVENTS, AUDIT_EVENTS)
+            kinds: dict[str, list[AuditEvent]] = {kind: [] for kind in order}
             for event in events:
                 kinds[_kind_of(event.event)].append(event)
             failure: Exception | None = None
@@ -182,6 +185,8 @@ class AuditTrailService:
 def _kind_of(event: Event) -> str:
     if isinstance(event, FollowedEvent):
         return DEAD_LETTER_EVENTS
+    if isinstance(event, SectionsErased):
+        return ERASURE_EVENTS
     return SUBSCRIPTION_EVENTS if isinstance(event, SubscriptionEvent) else AUDIT_EVENTS
 
 

@@ -224,7 +224,7 @@ class BundleMaker:
                 # What the tree stands for was accepted, so its form was checked. Anything else may be no record.
                 self._codec.parse_body(envelope.body)
             # Without this check, an auditor who may not see all sections could not know whether the log still has them.
-            check_sections(routing, envelope.sections, complete=True)
+            check_sections(routing, envelope.sections, complete=True, erased=envelope.erased)
         except EnvelopeMalformed:
             return _stray(entry.position, "unreadable", entry.value, stretch.visible)
         except SectionMismatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broker.core.errors import LogCorrupt
 from broker.core.policy import visible_sections
@@ -10,20 +10,43 @@ from broker.services.accepted import accepted, publisher_of
 from broker.services.deliveries import DeliveredCopy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker.core.entry import LogEntry
     from broker.core.leasing.terms import Lease
     from broker.core.policy import Directory
     from broker.ports import RecordCodec
     from broker.services.subscription_log import SubscriptionLog
 
+WithoutErased: TypeAlias = "Callable[[LogEntry], LogEntry]"
+"""Gives an entry without what was ordered to be erased (broker/services/erasing.py)."""
 MOST_DAMAGED: Final = 100
 """If more records in a row are damaged, it is the log, and no more of them are set aside."""
 
 
-class Copies:
-    """For one subscription of an agency. ``log`` is told of each damaged record."""
+def as_it_is(entry: LogEntry) -> LogEntry:
+    """Nothing was ordered to be erased."""
+    return entry
 
-    def __init__(self, agency: str, codec: RecordCodec, log: SubscriptionLog) -> None:
+
+class Copies:
+    """For one subscription of an agency.
+
+    Args:
+        agency: the agency.
+        codec: reads records.
+        log: is told of each damaged record.
+        without_erased: gives an entry that was read before without what was ordered to be erased since.
+    """
+
+    def __init__(
+        self,
+        agency: str,
+        codec: RecordCodec,
+        log: SubscriptionLog,
+        without_erased: WithoutErased = as_it_is,
+    ) -> None:
+        self._without_erased = without_erased
         self._agency = agency
         self._codec = codec
         self._log = log
@@ -40,7 +63,7 @@ class Copies:
             LogCorrupt: the log is damaged, and not one record in it.
         """
         try:
-            envelope, routing = accepted(entry, self._codec)
+            envelope, routing = accepted(self._without_erased(entry), self._codec)
         except LogCorrupt as damage:
             self._damaged_in_a_row += 1
             if self._damaged_in_a_row > MOST_DAMAGED:
@@ -51,7 +74,8 @@ class Copies:
         visible = visible_sections(directory, self._agency, routing)
         if visible is None:
             return None
-        withheld = tuple([section.name for section in routing.sections if section.name not in visible])
+        here = visible.difference(envelope.erased)
+        withheld = tuple([section.name for section in routing.sections if section.name not in here])
         copy = envelope.with_sections(visible)
         return DeliveredCopy(lease.delivery_id, entry.position, entry.accepted_at_ms, lease.attempt, copy, withheld)
 

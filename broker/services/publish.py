@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.core.identity import Principal
     from broker.core.inforce import DirectoryVersion
     from broker.ports import Evidence, MessageLog, RecordCodec, Signer
+    from broker.services.erasing import Erasing
     from broker.services.recordchecks import CameAgain, RecordChecks
     from broker.services.refusals import Refusals
     from broker.services.restoring import Restoring
@@ -72,6 +73,7 @@ class PublishService:
         evidence: Evidence,
         refusals: Refusals,
         restoring: Restoring,
+        erasing: Erasing,
         slots: Slots,
     ) -> None:
         self._checks = checks
@@ -82,6 +84,7 @@ class PublishService:
         self._evidence = evidence
         self._refusals = refusals
         self._restoring = restoring
+        self._erasing = erasing
         self._slots = slots
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
@@ -191,8 +194,11 @@ class PublishService:
         """Append what passed the checks. Returns, in order, each record's receipt statement or its refusal."""
         good = [item for item in judged if isinstance(item, Checked)]
         # (7) and (8): the log leaves out what it already has, in the same transaction that appends the others.
-        places = await self._log.append([item.entry for item in good]) if good else []
-        await self._restoring.offered(zip((item.entry for item in good), places, strict=True))
+        entries = [self._erasing.offered(item.entry) for item in good]
+        places = await self._log.append(entries) if entries else []
+        await self._restoring.offered(zip(entries, places, strict=True))
+        ids = [entry.record_id for entry in entries]
+        await self._erasing.put_back(list(zip(ids, (place.position for place in places), strict=True)))
         appended = iter(places)
         return [self._answer(item, next(appended)) if isinstance(item, Checked) else item for item in judged]
 

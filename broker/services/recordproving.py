@@ -142,7 +142,9 @@ class RecordProver:
             record = await self._record(principal, request)
             tree = await self._tree(record.entry, request)
             purpose = request.purpose.strip()
-            withheld = [part.name for part in record.routing.sections if not {ANY, part.name} & record.visible]
+            gone = record.envelope.erased
+            names = [part.name for part in record.routing.sections]
+            withheld = [name for name in names if not {ANY, name} & record.visible or name in gone]
             # (5) Reading leaves evidence too (design decision 9).
             made = ProofMade(record.entry.position, purpose, tuple(withheld))
             await self._audit.record([AuditEvent(self._clock.now_ms(), principal.spiffe_id, made)])

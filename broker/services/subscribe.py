@@ -19,6 +19,7 @@ from broker.core.policy import check_receive
 from broker.core.streams import KINDS, streams_of
 from broker.core.subscriptions import EARLIEST
 from broker.ports import SubscriptionKey
+from broker.services.copies import WithoutErased, as_it_is
 from broker.services.deliveries import Ended, SubscriptionTerms
 from broker.services.generations import cursor_in_force
 from broker.services.openings import Openings
@@ -136,17 +137,17 @@ class SubscribeService:
         quotas: Quotas,
         letters: Letters,
         subscriptions: Generations,
+        without_erased: WithoutErased = as_it_is,
     ) -> None:
+        self._without_erased = without_erased
         self._directory = directory
         self._codec = codec
         self._log = log
         self._audit = audit
-        self._entropy = entropy
-        self._clock = clock
+        self._entropy, self._clock = entropy, clock
         self._limits = limits
         self._quotas = quotas
-        self._letters = letters
-        self._generations = subscriptions
+        self._letters, self._generations = letters, subscriptions
         self._subscriptions: dict[SubscriptionKey, Subscription] = {}
         self._pumps: set[asyncio.Task[None]] = set()
         self._openings = Openings()
@@ -265,6 +266,7 @@ class SubscribeService:
             limits=self._limits,
             letters=self._letters,
             holding=holding,
+            without_erased=self._without_erased,
         )
         unlisten = self._generations.listen(key, lambda _: subscription.drain())
         self._subscriptions[key] = subscription

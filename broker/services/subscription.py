@@ -25,7 +25,7 @@ from broker.core.errors import CaseExchangeError, Draining, Internal
 from broker.core.leasing.terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
-from broker.services.copies import Copies
+from broker.services.copies import Copies, WithoutErased
 from broker.services.deliveries import DeliveredCopy, Ended, SubscribeLimits, messages
 from broker.services.news import News
 from broker.services.parking import Parking
@@ -64,14 +64,14 @@ class Subscription:
         limits: SubscribeLimits,
         letters: Letters,
         holding: Holding,
+        without_erased: WithoutErased,
     ) -> None:
         self.key, self.kinds, self.lease_seconds = key, kinds, lease_seconds
         self.ending = self._attempt_failed = self._draining = False
-        self.ended, self.holding = asyncio.Event(), holding
-        self._cursor, self._book = cursor, book
+        self.ended, self.holding, self._cursor, self._book = asyncio.Event(), holding, cursor, book
         self._directory, self._audit, self._clock, self._limits = directory, audit, clock, limits
         self._log = SubscriptionLog(key, book, clock, limits.transient_alarm_seconds)
-        self._copies = Copies(key.agency, codec, self._log)
+        self._copies = Copies(key.agency, codec, self._log, without_erased)
         self._consumers: dict[str, Consumer] = {}
         self._held: dict[Position, Held] = {}
         self._round, self._wake = Round(), asyncio.Event()

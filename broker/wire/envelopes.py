@@ -18,6 +18,7 @@ def envelope_from(message: envelope_pb2.Envelope) -> Envelope:
         tuple([Signature(item.certificate_sha256, item.value) for item in message.signatures[: MAX_SIGNERS + 1]]),
         tuple([Section(item.name, item.content) for item in message.sections[: MAX_SECTIONS + 1]]),
         message.former_receipt,
+        tuple(message.erased_sections[: MAX_SECTIONS + 1]),
     )
 
 
@@ -45,6 +46,7 @@ def fill_envelope(message: envelope_pb2.Envelope, envelope: Envelope) -> None:
     for name, content in envelope.sections:
         message.sections.add(name=name, content=content)
     message.former_receipt = envelope.former_receipt
+    message.erased_sections.extend(envelope.erased)
 
 
 def envelope_bytes(envelope: Envelope) -> bytes:

@@ -19,6 +19,7 @@ from broker.core.events import (
     RefusalMade,
     ReplayMade,
     RollbackFound,
+    SectionsErased,
     SetAsideEnded,
     SubscriptionBegun,
     SubscriptionDeleted,
@@ -69,13 +70,15 @@ def fill_event(message: audit_pb2.AuditEvent, event: AuditEvent) -> None:
             fill_dead_letter_event(message, letter)
         case SubscriptionBegun() | SubscriptionDeleted() as begun:
             fill_subscription_event(message, begun)
-        case ReplayMade() | ProofMade() | RefusalMade() | RollbackFound() as other:
+        case ReplayMade() | ProofMade() | SectionsErased() | RefusalMade() | RollbackFound() as other:
             _fill_other(message, other)
         case _ as never:
             assert_never(never)
 
 
-def _fill_other(message: audit_pb2.AuditEvent, event: ReplayMade | ProofMade | RefusalMade | RollbackFound) -> None:
+def _fill_other(
+    message: audit_pb2.AuditEvent, event: ReplayMade | ProofMade | SectionsErased | RefusalMade | RollbackFound
+) -> None:
     match event:
         case ReplayMade():
             _fill_replay(message.replay, event)
@@ -83,6 +86,10 @@ def _fill_other(message: audit_pb2.AuditEvent, event: ReplayMade | ProofMade | R
             fill_position(message.proof.position, event.position)
             message.proof.purpose = event.purpose
             message.proof.withheld_sections.extend(event.withheld_sections)
+        case SectionsErased():
+            fill_position(message.erased.position, event.position)
+            message.erased.record_id, message.erased.code = event.record_id, event.code
+            message.erased.sections.extend(event.sections)
         case RefusalMade():
             _fill_refusal(message.refusal, event)
         case RollbackFound(note):
@@ -138,6 +145,9 @@ def _event_of_no_record(message: audit_pb2.AuditEvent) -> Event:
         case "proof":
             proof = message.proof
             return ProofMade(_position(proof.position), proof.purpose, tuple(proof.withheld_sections))
+        case "erased":
+            erased = message.erased
+            return SectionsErased(_position(erased.position), erased.record_id, tuple(erased.sections), erased.code)
         case "refusal":
             refusal = message.refusal
             numbers = tuple((each.agency, each.sequence) for each in refusal.numbers)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker.services.erasing import Erasing
 from broker.services.publish import PublishService
+from broker.services.quotas import QuotaLimits, Quotas
 from broker.services.recordchecks import PublishLimits, RecordChecks
 from broker.services.refusals import Refusals
 from broker.services.restoring import Restoring
@@ -42,6 +44,15 @@ def publish_service(
         "signer": pki.signer("exchange"),
         "evidence": SwitchedEvidence(),
         "slots": Slots(),
+        "erasing": Erasing(
+            log=log,
+            erasure=None,
+            audit=ListedAudit(),
+            codec=CODEC,
+            directory=FixedDirectory(pki.directory),
+            quotas=Quotas(lambda _: QuotaLimits(), clock),
+            clock=clock,
+        ),
         "restoring": Restoring(None, CODEC, dead_letters(pki, log, clock)),
         "versions": KnownVersions(DirectoryVersions(log, CODEC), lambda found: _version(pki, found)),
     }

@@ -15,6 +15,7 @@ from broker.core.inforce import SignerEnd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from broker.core.audit.erasures import ErasureOrder
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent, Pointer, SubscriptionEvent
     from broker.core.reigns import OfReign
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 MAX_FINDINGS: Final = 1000
-"""The limit for findings that are kept. Further findings are only counted."""
+"""How many findings are kept. Further findings are only counted."""
 
 
 class Severity(Enum):
@@ -231,8 +232,8 @@ class Ordered(NamedTuple):
 class EntryFacts(NamedTuple):
     """What the judgement of the whole bundle needs to know about one entry.
 
-    ``sections`` has the name and the audience of each section that the publisher signed. ``again``: it was published
-    again, with a former receipt that counts. Times are epoch milliseconds.
+    ``sections``: name and audience of each section that the publisher signed. ``again``: it was published again, with a
+    former receipt that counts. ``erased``: the sections that were, as its copy says. Times are epoch milliseconds.
     """
 
     position: Position
@@ -250,6 +251,7 @@ class EntryFacts(NamedTuple):
     sections: tuple[tuple[str, frozenset[str]], ...] = ()
     record_sha256: bytes = b""
     again: bool = False
+    erased: tuple[str, ...] = ()
     signer_end: SignerEnd = SignerEnd()
     """What became of its signer's certificate after the time at which the record was judged, as the bundle says."""
 
@@ -275,14 +277,11 @@ class BatchReport:
     orders: list[Ordered] = field(default_factory=list)
     refusals: list[RefusedNumbers] = field(default_factory=list)
     proofs: list[RecordedDelivery] = field(default_factory=list)
+    erasures: list[ErasureOrder] = field(default_factory=list)
 
 
 def error(
-    code: str,
-    message: str,
-    record_id: str = "",
-    position: Position | None = None,
-    compared: tuple[Compared, ...] = (),
+    code: str, message: str, record_id: str = "", position: Position | None = None, compared: tuple[Compared, ...] = ()
 ) -> Finding:
     """A finding that something is not what it should be."""
     return Finding(Severity.ERROR, code, message, record_id, position, compared)

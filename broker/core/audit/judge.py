@@ -14,8 +14,7 @@ Each entry is checked in this order. A check that fails is a finding; later chec
 6. the broker's receipt says the same of it, and the exchange signed that: RECEIPT_INVALID. An auditor's bundle from the
    message log has no receipts, and this check is left out. Receipts add only who says what the tree also says
 
-Its leaf is hashed too, so that all leaves can be compared with the signed checkpoint (whole.py). Batches
-can be judged in any order and in any process.
+Its leaf is hashed too, for whole.py. Batches can be judged in any order and in any process.
 """
 
 from __future__ import annotations
@@ -167,6 +166,7 @@ class BatchJudge:
                     tuple((section.name, section.audience) for section in body.sections),
                     entry.envelope.record_sha256,
                     again=former is not None,
+                    erased=entry.envelope.erased,
                     signer_end=signer_end(self._versions, entry.envelope, entry.accepted_at_ms, judged_at_ms),
                 )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from broker.core.audit.erasures import ErasureOrder
 from broker.core.audit.findings import (
     Ordered,
     RecordedDelivery,
@@ -21,6 +22,7 @@ from broker.core.events import (
     ProofMade,
     RefusalMade,
     RollbackFound,
+    SectionsErased,
     SubscriptionBegun,
     SubscriptionDeleted,
     TakenOver,
@@ -50,8 +52,8 @@ def note(told: AuditEvent, told_at: Position, report: BatchReport, newest: Direc
             report.deliveries.extend(
                 RecordedDelivery(agency, at, told_at, withheld, told.at_ms) for at in made.positions()
             )
-        case ProofMade(position=position, withheld_sections=withheld):
-            report.proofs.append(RecordedDelivery(_agency(told), position, told_at, withheld, told.at_ms))
+        case ProofMade() | SectionsErased():
+            _note_of_record(told, told_at, report)
         case DeliveryRefused(subscription=subscription, code=code) as refused:
             agency = _agency(told)
             report.unprocessed.extend(Unprocessed(agency, subscription, at, code) for at in refused.positions())
@@ -71,6 +73,14 @@ def note(told: AuditEvent, told_at: Position, report: BatchReport, newest: Direc
         case RollbackFound(note=seen) if not Incarnations(newest.incarnations).covers(seen, newest.trust_domain):
             message = "the exchange found that its log did not continue a checkpoint that it had signed"
             report.findings.append(warning("LOG_ROLLED_BACK", message, position=told_at))
+
+
+def _note_of_record(told: AuditEvent, told_at: Position, report: BatchReport) -> None:
+    match told.event:
+        case ProofMade(position=position, withheld_sections=withheld):
+            report.proofs.append(RecordedDelivery(_agency(told), position, told_at, withheld, told.at_ms))
+        case SectionsErased(record_id=record_id, sections=sections):
+            report.erasures.append(ErasureOrder(_agency(told), record_id, sections, told_at))
 
 
 def _agency(told: AuditEvent) -> str:

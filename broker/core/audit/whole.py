@@ -32,6 +32,7 @@ from broker.core.audit.beyondends import beyond_ends
 from broker.core.audit.brought import Brought, judge_brought, leave_unjudged
 from broker.core.audit.broughtreceipts import BroughtReport
 from broker.core.audit.deliveries import DeliveryAudit
+from broker.core.audit.erasures import ErasureAudit
 from broker.core.audit.fates import Fates
 from broker.core.audit.findings import MAX_FINDINGS, Finding, Republished, error, warning
 from broker.core.audit.handovers import handovers
@@ -104,6 +105,7 @@ class BundleAudit:
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
         self._deliveries = DeliveryAudit(versions)
+        self._erasures = ErasureAudit(header)
         self._fates = Fates()
         self._republished: list[Republished] = []
         self._records = 0
@@ -154,6 +156,7 @@ class BundleAudit:
         self._records += len(report.leaves)
         self._deliveries.take(report.deliveries)
         self._deliveries.take_proofs(report.proofs)
+        self._erasures.take(report.erasures)
         self._sequences.take_refusals(report.refusals)
         self._republished += report.republished
         if self._received is not None:
@@ -215,7 +218,7 @@ class BundleAudit:
             message = "the directory that was in force at the beginning is not here; the first that is stood in for it"
             self.add(error("DIRECTORY_MISSING", message))
         self._check_partitions()
-        for finding in (*self._sequences.findings(), *self._deliveries.findings()):
+        for finding in (*self._sequences.findings(), *self._deliveries.findings(), *self._erasures.findings()):
             self.add(finding)
         broken_off = end is None or self._broken_off
         if broken_off:
@@ -261,6 +264,7 @@ class BundleAudit:
         self._record_ids.setdefault(record_id, facts.position)
         self._withheld += facts.withheld_sections
         self._deliveries.take_record(facts)
+        self._erasures.take_record(facts)
         self._sequences.take(facts)
         for finding in self._case_order.take(facts):
             partition.add(finding)

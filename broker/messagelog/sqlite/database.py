@@ -190,6 +190,7 @@ class Database:
         try:
             connection = open_file(self._path, self._schema, durable=self._durable, read_only=self._read_only)
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
         except sqlite3.Error as error:
             raise translate(error) from error
         # Another program may have put bytes into the file that are not text. One such name must not hide all others.

@@ -13,7 +13,7 @@ from broker.messagelog.sqlite.database import Database
 from broker.messagelog.sqlite.destinations import count_wanted
 from broker.messagelog.sqlite.entries import Batch, Entries
 from broker.messagelog.sqlite.facts import OFFSET_BITS, Facts, begin_incarnation, open_facts
-from broker.messagelog.sqlite.repair import damaged, put_back
+from broker.messagelog.sqlite.repair import damaged, empty_write_ahead_log, put_back, rewrite
 from broker.messagelog.sqlite.schema import LOG
 from broker.messagelog.tail import Tail, Watch
 from broker.ports import Standing
@@ -248,6 +248,18 @@ class SqliteLog:
                     key = (cursor.subscription, self._entries.number(partition), cursor.generation.number)
                     cursor.begin_again(partition, states.get(key))
         return [position for position, _ in found]
+
+    async def erase(self, position: Position, without_erased: Callable[[LogEntry], LogEntry]) -> bool:
+        """See ``LogErasure``."""
+        changed = await self._database.write(
+            lambda connection: rewrite(connection, self._entries, position, without_erased), self._tail_without
+        )
+        await empty_write_ahead_log(self._database)
+        return changed is not None
+
+    def _tail_without(self, changed: LogEntry | None) -> None:
+        if changed is not None:
+            self._tail.replace(changed)
 
     async def commit(
         self, subscription: SubscriptionKey, generation: Generation, states: Mapping[StreamPartition, AckState]

@@ -1,15 +1,15 @@
-"""Put a damaged row back, from the same record that its publisher offers again. All of it runs inside a transaction.
+"""Change a row: put a damaged one back, from the same record that its publisher offers again, or erase what is in it.
 
-Only what no leaf covers is put back: value, kind, case, recipients and the index. The record id and the digest must be
-those of the row.
+All but the last function runs inside a transaction. Only what no leaf covers is put back: value, kind, case,
+recipients and the index. The record id and the digest must be those of the row.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from broker.core.errors import LogCorrupt
+from broker.core.errors import LogCorrupt, LogUnavailable
 from broker.core.leasing.ackstate import AckState
 from broker.messagelog.sqlite.destinations import index_again, missing
 from broker.ports import SubscriptionKey
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from broker.core.entry import LogEntry, NewEntry
     from broker.core.streams import Position
+    from broker.messagelog.sqlite.database import Database
     from broker.messagelog.sqlite.entries import Entries
 
+_EMPTY: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+_EMPTYING: Final = 6
+"""How often this is tried. Each time SQLite waits five seconds for other connections."""
 Again: TypeAlias = "tuple[Position, NewEntry]"
 """A record that was offered again, and its position."""
 StoredStates: TypeAlias = "dict[tuple[SubscriptionKey, int, int], AckState]"
@@ -40,6 +44,22 @@ def damaged(
             if same and (not sound(row) or missing(connection, [(entries.key(position), row)])):
                 found.append((position, entry))
     return found
+
+
+def rewrite(
+    connection: sqlite3.Connection,
+    entries: Entries,
+    position: Position,
+    without_erased: Callable[[LogEntry], LogEntry],
+) -> LogEntry | None:
+    """Write an entry's value without what was erased. Return the entry, or None if nothing is to be removed."""
+    at = range(position.offset, position.offset + 1)
+    for row in entries.read(connection, position.stream_partition, at, max_records=1, max_bytes=1, values=True):
+        entry = without_erased(row)
+        if entry.value != row.value:
+            connection.execute("UPDATE entries SET value = ? WHERE position = ?", (entry.value, entries.key(position)))
+            return entry
+    return None
 
 
 def put_back(connection: sqlite3.Connection, entries: Entries, again: Sequence[Again]) -> StoredStates:
@@ -64,3 +84,18 @@ def put_back(connection: sqlite3.Connection, entries: Entries, again: Sequence[A
                     )
                 states[SubscriptionKey(agency, name), number, generation] = state
     return states
+
+
+async def empty_write_ahead_log(database: Database) -> None:
+    """Move everything that is committed into the file, and cut the write-ahead log to nothing.
+
+    Raises:
+        LogUnavailable: another program reads the file all the time. What is committed stays committed.
+    """
+    for _ in range(_EMPTYING):
+        # On the connection that reads: the other one has a transaction open in between.
+        busy, *_ = await database.read(lambda connection: connection.execute(_EMPTY).fetchone())
+        if not busy:
+            return
+    message = "the write-ahead log cannot be emptied while another program reads the log's file"
+    raise LogUnavailable(message)

@@ -28,53 +28,55 @@ from caseexchange.broker.v1 import startpoint_pb2 as caseexchange_dot_broker_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"caseexchange/broker/v1/audit.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a\'caseexchange/broker/v1/startpoint.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"A\n\x0b\x41uditEvents\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".caseexchange.broker.v1.AuditEvent\"\xb4\x08\n\nAuditEvent\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x38\n\x08\x64\x65livery\x18\x03 \x01(\x0b\x32$.caseexchange.broker.v1.DeliveryMadeH\x00\x12\x39\n\x0b\x64\x65\x61\x64_letter\x18\x04 \x01(\x0b\x32\".caseexchange.broker.v1.DeadLetterH\x00\x12\x34\n\x06replay\x18\x05 \x01(\x0b\x32\".caseexchange.broker.v1.ReplayMadeH\x00\x12\x36\n\x07refusal\x18\x06 \x01(\x0b\x32#.caseexchange.broker.v1.RefusalMadeH\x00\x12\x41\n\x0c\x63onfirmation\x18\x07 \x01(\x0b\x32).caseexchange.broker.v1.DeliveryConfirmedH\x00\x12\x43\n\x10\x64\x65livery_refused\x18\x08 \x01(\x0b\x32\'.caseexchange.broker.v1.DeliveryRefusedH\x00\x12\x37\n\x06parked\x18\t \x01(\x0b\x32%.caseexchange.broker.v1.RecordsParkedH\x00\x12>\n\x08redriven\x18\n \x01(\x0b\x32*.caseexchange.broker.v1.DeadLetterRedrivenH\x00\x12@\n\tdiscarded\x18\x0b \x01(\x0b\x32+.caseexchange.broker.v1.DeadLetterDiscardedH\x00\x12@\n\x0fset_aside_ended\x18\x0c \x01(\x0b\x32%.caseexchange.broker.v1.SetAsideEndedH\x00\x12\x37\n\ntaken_over\x18\r \x01(\x0b\x32!.caseexchange.broker.v1.TakenOverH\x00\x12<\n\x07ordered\x18\x0e \x01(\x0b\x32).caseexchange.broker.v1.DeadLetterOrderedH\x00\x12\x39\n\x08rollback\x18\x0f \x01(\x0b\x32%.caseexchange.broker.v1.RollbackFoundH\x00\x12G\n\x12subscription_begun\x18\x10 \x01(\x0b\x32).caseexchange.broker.v1.SubscriptionBegunH\x00\x12K\n\x14subscription_deleted\x18\x11 \x01(\x0b\x32+.caseexchange.broker.v1.SubscriptionDeletedH\x00\x12\x32\n\x05proof\x18\x12 \x01(\x0b\x32!.caseexchange.broker.v1.ProofMadeH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x0c\x44\x65liveryMade\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x19\n\x11withheld_sections\x18\x04 \x03(\t\x12\x14\n\x0cmore_offsets\x18\x05 \x03(\x04\"s\n\x11\x44\x65liveryConfirmed\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x03 \x03(\x04\"\xa2\x01\n\x0f\x44\x65liveryRefused\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x04 \x03(\x04\x12\x11\n\tpublisher\x18\x05 \x01(\t\x12\x0e\n\x06\x61gency\x18\x06 \x01(\t\"\xc9\x01\n\nDeadLetter\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x61gency\x18\x05 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x06 \x01(\t\x12\x11\n\tpublisher\x18\x07 \x01(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\x12\r\n\x05reign\x18\t \x01(\x04\"\x9f\x01\n\rRecordsParked\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x05 \x03(\x04\x12\r\n\x05reign\x18\x06 \x01(\x04\"\x7f\n\x12\x44\x65\x61\x64LetterRedriven\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\"\x8e\x01\n\x13\x44\x65\x61\x64LetterDiscarded\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\x8c\x01\n\x11\x44\x65\x61\x64LetterOrdered\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\x8e\x01\n\rSetAsideEnded\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x04 \x03(\x04\x12\r\n\x05reign\x18\x05 \x01(\x04\"c\n\tTakenOver\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x14\n\x0csubscription\x18\x03 \x01(\t\x12\x0e\n\x06\x61gency\x18\x04 \x01(\t\x12\r\n\x05reign\x18\x05 \x01(\x04\"\xb7\x02\n\x11SubscriptionBegun\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x38\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32).caseexchange.broker.v1.SubscriptionCause\x12\x31\n\x05\x61sked\x18\x05 \x01(\x0b\x32\".caseexchange.broker.v1.StartPoint\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x32\n\x06starts\x18\x07 \x03(\x0b\x32\".caseexchange.broker.v1.KindsStart\x12\x38\n\x05moved\x18\x08 \x03(\x0b\x32).caseexchange.broker.v1.SubscriptionMoved\"L\n\nKindsStart\x12/\n\x05\x66irst\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\r\n\x05kinds\x18\x02 \x03(\t\"i\n\x11SubscriptionMoved\x12\x30\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x11\n\tto_offset\x18\x02 \x01(\x04\x12\x0f\n\x07skipped\x18\x03 \x01(\x04\"\x9c\x01\n\x13SubscriptionDeleted\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x38\n\x05moved\x18\x04 \x03(\x0b\x32).caseexchange.broker.v1.SubscriptionMoved\x12\x11\n\tset_aside\x18\x05 \x01(\x04\"\x95\x01\n\nReplayMade\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07streams\x18\x02 \x03(\t\x12\x31\n\raccepted_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61\x63\x63\x65pted_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\tProofMade\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x19\n\x11withheld_sections\x18\x03 \x03(\t\"s\n\x0bRefusalMade\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x32\n\x07numbers\x18\x04 \x03(\x0b\x32!.caseexchange.broker.v1.Recipient\"\x1d\n\rRollbackFound\x12\x0c\n\x04note\x18\x01 \x01(\x0c*\x9c\x01\n\x11SubscriptionCause\x12\"\n\x1eSUBSCRIPTION_CAUSE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_CAUSE_CREATED\x10\x01\x12\x1d\n\x19SUBSCRIPTION_CAUSE_SOUGHT\x10\x02\x12$\n SUBSCRIPTION_CAUSE_KINDS_CHANGED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"caseexchange/broker/v1/audit.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a\'caseexchange/broker/v1/startpoint.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"A\n\x0b\x41uditEvents\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".caseexchange.broker.v1.AuditEvent\"\xee\x08\n\nAuditEvent\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x38\n\x08\x64\x65livery\x18\x03 \x01(\x0b\x32$.caseexchange.broker.v1.DeliveryMadeH\x00\x12\x39\n\x0b\x64\x65\x61\x64_letter\x18\x04 \x01(\x0b\x32\".caseexchange.broker.v1.DeadLetterH\x00\x12\x34\n\x06replay\x18\x05 \x01(\x0b\x32\".caseexchange.broker.v1.ReplayMadeH\x00\x12\x36\n\x07refusal\x18\x06 \x01(\x0b\x32#.caseexchange.broker.v1.RefusalMadeH\x00\x12\x41\n\x0c\x63onfirmation\x18\x07 \x01(\x0b\x32).caseexchange.broker.v1.DeliveryConfirmedH\x00\x12\x43\n\x10\x64\x65livery_refused\x18\x08 \x01(\x0b\x32\'.caseexchange.broker.v1.DeliveryRefusedH\x00\x12\x37\n\x06parked\x18\t \x01(\x0b\x32%.caseexchange.broker.v1.RecordsParkedH\x00\x12>\n\x08redriven\x18\n \x01(\x0b\x32*.caseexchange.broker.v1.DeadLetterRedrivenH\x00\x12@\n\tdiscarded\x18\x0b \x01(\x0b\x32+.caseexchange.broker.v1.DeadLetterDiscardedH\x00\x12@\n\x0fset_aside_ended\x18\x0c \x01(\x0b\x32%.caseexchange.broker.v1.SetAsideEndedH\x00\x12\x37\n\ntaken_over\x18\r \x01(\x0b\x32!.caseexchange.broker.v1.TakenOverH\x00\x12<\n\x07ordered\x18\x0e \x01(\x0b\x32).caseexchange.broker.v1.DeadLetterOrderedH\x00\x12\x39\n\x08rollback\x18\x0f \x01(\x0b\x32%.caseexchange.broker.v1.RollbackFoundH\x00\x12G\n\x12subscription_begun\x18\x10 \x01(\x0b\x32).caseexchange.broker.v1.SubscriptionBegunH\x00\x12K\n\x14subscription_deleted\x18\x11 \x01(\x0b\x32+.caseexchange.broker.v1.SubscriptionDeletedH\x00\x12\x32\n\x05proof\x18\x12 \x01(\x0b\x32!.caseexchange.broker.v1.ProofMadeH\x00\x12\x38\n\x06\x65rased\x18\x13 \x01(\x0b\x32&.caseexchange.broker.v1.SectionsErasedH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x0c\x44\x65liveryMade\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x19\n\x11withheld_sections\x18\x04 \x03(\t\x12\x14\n\x0cmore_offsets\x18\x05 \x03(\x04\"s\n\x11\x44\x65liveryConfirmed\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x03 \x03(\x04\"\xa2\x01\n\x0f\x44\x65liveryRefused\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x04 \x03(\x04\x12\x11\n\tpublisher\x18\x05 \x01(\t\x12\x0e\n\x06\x61gency\x18\x06 \x01(\t\"\xc9\x01\n\nDeadLetter\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x61gency\x18\x05 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x06 \x01(\t\x12\x11\n\tpublisher\x18\x07 \x01(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\x12\r\n\x05reign\x18\t \x01(\x04\"\x9f\x01\n\rRecordsParked\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x05 \x03(\x04\x12\r\n\x05reign\x18\x06 \x01(\x04\"\x7f\n\x12\x44\x65\x61\x64LetterRedriven\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\"\x8e\x01\n\x13\x44\x65\x61\x64LetterDiscarded\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\x8c\x01\n\x11\x44\x65\x61\x64LetterOrdered\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\x8e\x01\n\rSetAsideEnded\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x14\n\x0csubscription\x18\x02 \x01(\t\x12\x0e\n\x06\x61gency\x18\x03 \x01(\t\x12\x14\n\x0cmore_offsets\x18\x04 \x03(\x04\x12\r\n\x05reign\x18\x05 \x01(\x04\"c\n\tTakenOver\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x14\n\x0csubscription\x18\x03 \x01(\t\x12\x0e\n\x06\x61gency\x18\x04 \x01(\t\x12\r\n\x05reign\x18\x05 \x01(\x04\"\xb7\x02\n\x11SubscriptionBegun\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x38\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32).caseexchange.broker.v1.SubscriptionCause\x12\x31\n\x05\x61sked\x18\x05 \x01(\x0b\x32\".caseexchange.broker.v1.StartPoint\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x32\n\x06starts\x18\x07 \x03(\x0b\x32\".caseexchange.broker.v1.KindsStart\x12\x38\n\x05moved\x18\x08 \x03(\x0b\x32).caseexchange.broker.v1.SubscriptionMoved\"L\n\nKindsStart\x12/\n\x05\x66irst\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\r\n\x05kinds\x18\x02 \x03(\t\"i\n\x11SubscriptionMoved\x12\x30\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x11\n\tto_offset\x18\x02 \x01(\x04\x12\x0f\n\x07skipped\x18\x03 \x01(\x04\"\x9c\x01\n\x13SubscriptionDeleted\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x38\n\x05moved\x18\x04 \x03(\x0b\x32).caseexchange.broker.v1.SubscriptionMoved\x12\x11\n\tset_aside\x18\x05 \x01(\x04\"\x95\x01\n\nReplayMade\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07streams\x18\x02 \x03(\t\x12\x31\n\raccepted_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x61\x63\x63\x65pted_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\tProofMade\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x19\n\x11withheld_sections\x18\x03 \x03(\t\"w\n\x0eSectionsErased\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x10\n\x08sections\x18\x03 \x03(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"s\n\x0bRefusalMade\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x32\n\x07numbers\x18\x04 \x03(\x0b\x32!.caseexchange.broker.v1.Recipient\"\x1d\n\rRollbackFound\x12\x0c\n\x04note\x18\x01 \x01(\x0c*\x9c\x01\n\x11SubscriptionCause\x12\"\n\x1eSUBSCRIPTION_CAUSE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_CAUSE_CREATED\x10\x01\x12\x1d\n\x19SUBSCRIPTION_CAUSE_SOUGHT\x10\x02\x12$\n SUBSCRIPTION_CAUSE_KINDS_CHANGED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBSCRIPTIONCAUSE']._serialized_start=3896
-  _globals['_SUBSCRIPTIONCAUSE']._serialized_end=4052
+  _globals['_SUBSCRIPTIONCAUSE']._serialized_start=4075
+  _globals['_SUBSCRIPTIONCAUSE']._serialized_end=4231
   _globals['_AUDITEVENTS']._serialized_start=214
   _globals['_AUDITEVENTS']._serialized_end=279
   _globals['_AUDITEVENT']._serialized_start=282
-  _globals['_AUDITEVENT']._serialized_end=1358
-  _globals['_DELIVERYMADE']._serialized_start=1361
-  _globals['_DELIVERYMADE']._serialized_end=1515
-  _globals['_DELIVERYCONFIRMED']._serialized_start=1517
-  _globals['_DELIVERYCONFIRMED']._serialized_end=1632
-  _globals['_DELIVERYREFUSED']._serialized_start=1635
-  _globals['_DELIVERYREFUSED']._serialized_end=1797
-  _globals['_DEADLETTER']._serialized_start=1800
-  _globals['_DEADLETTER']._serialized_end=2001
-  _globals['_RECORDSPARKED']._serialized_start=2004
-  _globals['_RECORDSPARKED']._serialized_end=2163
-  _globals['_DEADLETTERREDRIVEN']._serialized_start=2165
-  _globals['_DEADLETTERREDRIVEN']._serialized_end=2292
-  _globals['_DEADLETTERDISCARDED']._serialized_start=2295
-  _globals['_DEADLETTERDISCARDED']._serialized_end=2437
-  _globals['_DEADLETTERORDERED']._serialized_start=2440
-  _globals['_DEADLETTERORDERED']._serialized_end=2580
-  _globals['_SETASIDEENDED']._serialized_start=2583
-  _globals['_SETASIDEENDED']._serialized_end=2725
-  _globals['_TAKENOVER']._serialized_start=2727
-  _globals['_TAKENOVER']._serialized_end=2826
-  _globals['_SUBSCRIPTIONBEGUN']._serialized_start=2829
-  _globals['_SUBSCRIPTIONBEGUN']._serialized_end=3140
-  _globals['_KINDSSTART']._serialized_start=3142
-  _globals['_KINDSSTART']._serialized_end=3218
-  _globals['_SUBSCRIPTIONMOVED']._serialized_start=3220
-  _globals['_SUBSCRIPTIONMOVED']._serialized_end=3325
-  _globals['_SUBSCRIPTIONDELETED']._serialized_start=3328
-  _globals['_SUBSCRIPTIONDELETED']._serialized_end=3484
-  _globals['_REPLAYMADE']._serialized_start=3487
-  _globals['_REPLAYMADE']._serialized_end=3636
-  _globals['_PROOFMADE']._serialized_start=3638
-  _globals['_PROOFMADE']._serialized_end=3745
-  _globals['_REFUSALMADE']._serialized_start=3747
-  _globals['_REFUSALMADE']._serialized_end=3862
-  _globals['_ROLLBACKFOUND']._serialized_start=3864
-  _globals['_ROLLBACKFOUND']._serialized_end=3893
+  _globals['_AUDITEVENT']._serialized_end=1416
+  _globals['_DELIVERYMADE']._serialized_start=1419
+  _globals['_DELIVERYMADE']._serialized_end=1573
+  _globals['_DELIVERYCONFIRMED']._serialized_start=1575
+  _globals['_DELIVERYCONFIRMED']._serialized_end=1690
+  _globals['_DELIVERYREFUSED']._serialized_start=1693
+  _globals['_DELIVERYREFUSED']._serialized_end=1855
+  _globals['_DEADLETTER']._serialized_start=1858
+  _globals['_DEADLETTER']._serialized_end=2059
+  _globals['_RECORDSPARKED']._serialized_start=2062
+  _globals['_RECORDSPARKED']._serialized_end=2221
+  _globals['_DEADLETTERREDRIVEN']._serialized_start=2223
+  _globals['_DEADLETTERREDRIVEN']._serialized_end=2350
+  _globals['_DEADLETTERDISCARDED']._serialized_start=2353
+  _globals['_DEADLETTERDISCARDED']._serialized_end=2495
+  _globals['_DEADLETTERORDERED']._serialized_start=2498
+  _globals['_DEADLETTERORDERED']._serialized_end=2638
+  _globals['_SETASIDEENDED']._serialized_start=2641
+  _globals['_SETASIDEENDED']._serialized_end=2783
+  _globals['_TAKENOVER']._serialized_start=2785
+  _globals['_TAKENOVER']._serialized_end=2884
+  _globals['_SUBSCRIPTIONBEGUN']._serialized_start=2887
+  _globals['_SUBSCRIPTIONBEGUN']._serialized_end=3198
+  _globals['_KINDSSTART']._serialized_start=3200
+  _globals['_KINDSSTART']._serialized_end=3276
+  _globals['_SUBSCRIPTIONMOVED']._serialized_start=3278
+  _globals['_SUBSCRIPTIONMOVED']._serialized_end=3383
+  _globals['_SUBSCRIPTIONDELETED']._serialized_start=3386
+  _globals['_SUBSCRIPTIONDELETED']._serialized_end=3542
+  _globals['_REPLAYMADE']._serialized_start=3545
+  _globals['_REPLAYMADE']._serialized_end=3694
+  _globals['_PROOFMADE']._serialized_start=3696
+  _globals['_PROOFMADE']._serialized_end=3803
+  _globals['_SECTIONSERASED']._serialized_start=3805
+  _globals['_SECTIONSERASED']._serialized_end=3924
+  _globals['_REFUSALMADE']._serialized_start=3926
+  _globals['_REFUSALMADE']._serialized_end=4041
+  _globals['_ROLLBACKFOUND']._serialized_start=4043
+  _globals['_ROLLBACKFOUND']._serialized_end=4072
 # @@protoc_insertion_point(module_scope)

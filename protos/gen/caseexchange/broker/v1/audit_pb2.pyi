@@ -99,6 +99,7 @@ class AuditEvent(_message.Message):
     SUBSCRIPTION_BEGUN_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_DELETED_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     """The principal concerned."""
     @_builtins.property
@@ -169,6 +170,10 @@ class AuditEvent(_message.Message):
     def proof(self) -> Global___ProofMade:
         """One record was handed out as a proof."""
 
+    @_builtins.property
+    def erased(self) -> Global___SectionsErased:
+        """Sections of a record are to be erased."""
+
     def __init__(
         self,
         *,
@@ -190,12 +195,13 @@ class AuditEvent(_message.Message):
         subscription_begun: Global___SubscriptionBegun | None = ...,
         subscription_deleted: Global___SubscriptionDeleted | None = ...,
         proof: Global___ProofMade | None = ...,
+        erased: Global___SectionsErased | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "proof", b"proof", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "erased", b"erased", "event", b"event", "ordered", b"ordered", "parked", b"parked", "proof", b"proof", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "proof", b"proof", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "confirmation", b"confirmation", "dead_letter", b"dead_letter", "delivery", b"delivery", "delivery_refused", b"delivery_refused", "discarded", b"discarded", "erased", b"erased", "event", b"event", "ordered", b"ordered", "parked", b"parked", "principal", b"principal", "proof", b"proof", "redriven", b"redriven", "refusal", b"refusal", "replay", b"replay", "rollback", b"rollback", "set_aside_ended", b"set_aside_ended", "subscription_begun", b"subscription_begun", "subscription_deleted", b"subscription_deleted", "taken_over", b"taken_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "taken_over", "ordered", "rollback", "subscription_begun", "subscription_deleted", "proof"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delivery", "dead_letter", "replay", "refusal", "confirmation", "delivery_refused", "parked", "redriven", "discarded", "set_aside_ended", "taken_over", "ordered", "rollback", "subscription_begun", "subscription_deleted", "proof", "erased"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -870,6 +876,46 @@ class ProofMade(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProofMade: _TypeAlias = ProofMade  # noqa: Y015
+
+@_typing.final
+class SectionsErased(_message.Message):
+    """SectionsErased records that the publisher of a record, by the event's principal, had sections of it erased from the log. It
+    is durable before the first byte is gone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """The record."""
+    code: _builtins.str
+    """Why, as the publisher's code."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the sections."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        record_id: _builtins.str = ...,
+        sections: _abc.Iterable[_builtins.str] | None = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "position", b"position", "record_id", b"record_id", "sections", b"sections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SectionsErased: _TypeAlias = SectionsErased  # noqa: Y015
 
 @_typing.final
 class RefusalMade(_message.Message):

@@ -25,31 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%caseexchange/broker/v1/envelope.proto\x12\x16\x63\x61seexchange.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x08\x45nvelope\x12\x11\n\tbody_type\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x35\n\nsignatures\x18\x03 \x03(\x0b\x32!.caseexchange.broker.v1.Signature\x12\x31\n\x08sections\x18\x04 \x03(\x0b\x32\x1f.caseexchange.broker.v1.Section\x12\x16\n\x0e\x66ormer_receipt\x18\x05 \x01(\x0c\"6\n\tSignature\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"(\n\x07Section\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x9b\x04\n\x04\x42ody\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x11\n\tpublisher\x18\x05 \x01(\t\x12\x0e\n\x06system\x18\x06 \x01(\t\x12\x35\n\nrecipients\x18\x07 \x03(\x0b\x32!.caseexchange.broker.v1.Recipient\x12-\n\tissued_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bin_reply_to\x18\n \x01(\t\x12\x12\n\nsupersedes\x18\x0b \x01(\t\x12\x0f\n\x07purpose\x18\x0c \x01(\t\x12/\n\x07signers\x18\r \x03(\x0b\x32\x1e.caseexchange.broker.v1.Signer\x12;\n\x08sections\x18\x0e \x03(\x0b\x32).caseexchange.broker.v1.SectionDescriptor\x12\x32\n\tkey_wraps\x18\x0f \x03(\x0b\x32\x1f.caseexchange.broker.v1.KeyWrap\x12<\n\x0bsupplements\x18\x10 \x01(\x0b\x32\'.caseexchange.broker.v1.RecordReference\"7\n\x06Signer\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x01 \x01(\x0c\x12\x11\n\talgorithm\x18\x02 \x01(\t\"-\n\tRecipient\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xa8\x01\n\x11SectionDescriptor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x10\n\x08\x61udience\x18\x04 \x03(\t\x12=\n\nprotection\x18\x05 \x01(\x0e\x32).caseexchange.broker.v1.SectionProtection\x12\x16\n\x0ekey_commitment\x18\x06 \x01(\x0c\"Q\n\x07KeyWrap\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x14\n\x0cwrapped_keys\x18\x03 \x01(\x0c\x12\x10\n\x08sections\x18\x04 \x03(\r\";\n\x0fRecordReference\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x15\n\rrecord_sha256\x18\x02 \x01(\x0c*t\n\x11SectionProtection\x12\"\n\x1eSECTION_PROTECTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18SECTION_PROTECTION_PLAIN\x10\x01\x12\x1d\n\x19SECTION_PROTECTION_SEALED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%caseexchange/broker/v1/envelope.proto\x12\x16\x63\x61seexchange.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\x08\x45nvelope\x12\x11\n\tbody_type\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x35\n\nsignatures\x18\x03 \x03(\x0b\x32!.caseexchange.broker.v1.Signature\x12\x31\n\x08sections\x18\x04 \x03(\x0b\x32\x1f.caseexchange.broker.v1.Section\x12\x16\n\x0e\x66ormer_receipt\x18\x05 \x01(\x0c\x12\x17\n\x0f\x65rased_sections\x18\x06 \x03(\t\"6\n\tSignature\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"(\n\x07Section\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x9b\x04\n\x04\x42ody\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x04 \x01(\t\x12\x11\n\tpublisher\x18\x05 \x01(\t\x12\x0e\n\x06system\x18\x06 \x01(\t\x12\x35\n\nrecipients\x18\x07 \x03(\x0b\x32!.caseexchange.broker.v1.Recipient\x12-\n\tissued_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bin_reply_to\x18\n \x01(\t\x12\x12\n\nsupersedes\x18\x0b \x01(\t\x12\x0f\n\x07purpose\x18\x0c \x01(\t\x12/\n\x07signers\x18\r \x03(\x0b\x32\x1e.caseexchange.broker.v1.Signer\x12;\n\x08sections\x18\x0e \x03(\x0b\x32).caseexchange.broker.v1.SectionDescriptor\x12\x32\n\tkey_wraps\x18\x0f \x03(\x0b\x32\x1f.caseexchange.broker.v1.KeyWrap\x12<\n\x0bsupplements\x18\x10 \x01(\x0b\x32\'.caseexchange.broker.v1.RecordReference\"7\n\x06Signer\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x01 \x01(\x0c\x12\x11\n\talgorithm\x18\x02 \x01(\t\"-\n\tRecipient\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xa8\x01\n\x11SectionDescriptor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x10\n\x08\x61udience\x18\x04 \x03(\t\x12=\n\nprotection\x18\x05 \x01(\x0e\x32).caseexchange.broker.v1.SectionProtection\x12\x16\n\x0ekey_commitment\x18\x06 \x01(\x0c\"Q\n\x07KeyWrap\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x14\n\x0cwrapped_keys\x18\x03 \x01(\x0c\x12\x10\n\x08sections\x18\x04 \x03(\r\";\n\x0fRecordReference\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x15\n\rrecord_sha256\x18\x02 \x01(\x0c*t\n\x11SectionProtection\x12\"\n\x1eSECTION_PROTECTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18SECTION_PROTECTION_PLAIN\x10\x01\x12\x1d\n\x19SECTION_PROTECTION_SEALED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'caseexchange.broker.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SECTIONPROTECTION']._serialized_start=1333
-  _globals['_SECTIONPROTECTION']._serialized_end=1449
+  _globals['_SECTIONPROTECTION']._serialized_start=1358
+  _globals['_SECTIONPROTECTION']._serialized_end=1474
   _globals['_ENVELOPE']._serialized_start=99
-  _globals['_ENVELOPE']._serialized_end=272
-  _globals['_SIGNATURE']._serialized_start=274
-  _globals['_SIGNATURE']._serialized_end=328
-  _globals['_SECTION']._serialized_start=330
-  _globals['_SECTION']._serialized_end=370
-  _globals['_BODY']._serialized_start=373
-  _globals['_BODY']._serialized_end=912
-  _globals['_SIGNER']._serialized_start=914
-  _globals['_SIGNER']._serialized_end=969
-  _globals['_RECIPIENT']._serialized_start=971
-  _globals['_RECIPIENT']._serialized_end=1016
-  _globals['_SECTIONDESCRIPTOR']._serialized_start=1019
-  _globals['_SECTIONDESCRIPTOR']._serialized_end=1187
-  _globals['_KEYWRAP']._serialized_start=1189
-  _globals['_KEYWRAP']._serialized_end=1270
-  _globals['_RECORDREFERENCE']._serialized_start=1272
-  _globals['_RECORDREFERENCE']._serialized_end=1331
+  _globals['_ENVELOPE']._serialized_end=297
+  _globals['_SIGNATURE']._serialized_start=299
+  _globals['_SIGNATURE']._serialized_end=353
+  _globals['_SECTION']._serialized_start=355
+  _globals['_SECTION']._serialized_end=395
+  _globals['_BODY']._serialized_start=398
+  _globals['_BODY']._serialized_end=937
+  _globals['_SIGNER']._serialized_start=939
+  _globals['_SIGNER']._serialized_end=994
+  _globals['_RECIPIENT']._serialized_start=996
+  _globals['_RECIPIENT']._serialized_end=1041
+  _globals['_SECTIONDESCRIPTOR']._serialized_start=1044
+  _globals['_SECTIONDESCRIPTOR']._serialized_end=1212
+  _globals['_KEYWRAP']._serialized_start=1214
+  _globals['_KEYWRAP']._serialized_end=1295
+  _globals['_RECORDREFERENCE']._serialized_start=1297
+  _globals['_RECORDREFERENCE']._serialized_end=1356
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,7 @@ class Envelope(_message.Message):
     SIGNATURES_FIELD_NUMBER: _builtins.int
     SECTIONS_FIELD_NUMBER: _builtins.int
     FORMER_RECEIPT_FIELD_NUMBER: _builtins.int
+    ERASED_SECTIONS_FIELD_NUMBER: _builtins.int
     body_type: _builtins.str
     """Media type of the body; part of what is signed. For records: application/vnd.case-exchange.body.v1+protobuf."""
     body: _builtins.bytes
@@ -74,6 +75,12 @@ class Envelope(_message.Message):
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Section]:
         """The sections present in this copy, each matching a descriptor in the body. A broker may withhold some of them."""
 
+    @_builtins.property
+    def erased_sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a record in a log: the sections that were erased there by order of its publisher. Not signed. The order is in the
+        audit stream. A publisher leaves it empty.
+        """
+
     def __init__(
         self,
         *,
@@ -82,10 +89,11 @@ class Envelope(_message.Message):
         signatures: _abc.Iterable[Global___Signature] | None = ...,
         sections: _abc.Iterable[Global___Section] | None = ...,
         former_receipt: _builtins.bytes = ...,
+        erased_sections: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_type", b"body_type", "former_receipt", b"former_receipt", "sections", b"sections", "signatures", b"signatures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_type", b"body_type", "erased_sections", b"erased_sections", "former_receipt", b"former_receipt", "sections", b"sections", "signatures", b"signatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

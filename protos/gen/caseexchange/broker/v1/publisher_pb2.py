@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from caseexchange.broker.v1 import envelope_pb2 as caseexchange_dot_broker_dot_v1_dot_envelope__pb2
+from caseexchange.broker.v1 import position_pb2 as caseexchange_dot_broker_dot_v1_dot_position__pb2
 from caseexchange.broker.v1 import receipt_pb2 as caseexchange_dot_broker_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&caseexchange/broker/v1/publisher.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a$caseexchange/broker/v1/receipt.proto\"D\n\x0ePublishRequest\x12\x32\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Envelope\"C\n\x0fPublishResponse\x12\x30\n\x07receipt\x18\x01 \x01(\x0b\x32\x1f.caseexchange.broker.v1.Receipt\"K\n\x14PublishStreamRequest\x12\x33\n\tenvelopes\x18\x01 \x03(\x0b\x32 .caseexchange.broker.v1.Envelope\"\x89\x01\n\x15PublishStreamResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.caseexchange.broker.v1.PublishResult\x12\x38\n\x08receipts\x18\x02 \x01(\x0b\x32&.caseexchange.broker.v1.SignedReceipts\"f\n\rPublishResult\x12\x17\n\rreceipt_index\x18\x01 \x01(\rH\x00\x12\x32\n\x07refusal\x18\x02 \x01(\x0b\x32\x1f.caseexchange.broker.v1.RefusalH\x00\x42\x08\n\x06result\"\xac\x01\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretriable\x18\x03 \x01(\x08\x12=\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32,.caseexchange.broker.v1.Refusal.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xe0\x01\n\x10PublisherService\x12Z\n\x07Publish\x12&.caseexchange.broker.v1.PublishRequest\x1a\'.caseexchange.broker.v1.PublishResponse\x12p\n\rPublishStream\x12,.caseexchange.broker.v1.PublishStreamRequest\x1a-.caseexchange.broker.v1.PublishStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&caseexchange/broker/v1/publisher.proto\x12\x16\x63\x61seexchange.broker.v1\x1a%caseexchange/broker/v1/envelope.proto\x1a%caseexchange/broker/v1/position.proto\x1a$caseexchange/broker/v1/receipt.proto\"D\n\x0ePublishRequest\x12\x32\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Envelope\"C\n\x0fPublishResponse\x12\x30\n\x07receipt\x18\x01 \x01(\x0b\x32\x1f.caseexchange.broker.v1.Receipt\"K\n\x14PublishStreamRequest\x12\x33\n\tenvelopes\x18\x01 \x03(\x0b\x32 .caseexchange.broker.v1.Envelope\"\x89\x01\n\x15PublishStreamResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.caseexchange.broker.v1.PublishResult\x12\x38\n\x08receipts\x18\x02 \x01(\x0b\x32&.caseexchange.broker.v1.SignedReceipts\"f\n\rPublishResult\x12\x17\n\rreceipt_index\x18\x01 \x01(\rH\x00\x12\x32\n\x07refusal\x18\x02 \x01(\x0b\x32\x1f.caseexchange.broker.v1.RefusalH\x00\x42\x08\n\x06result\"\xac\x01\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretriable\x18\x03 \x01(\x08\x12=\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32,.caseexchange.broker.v1.Refusal.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x14\x45raseSectionsRequest\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x10\n\x08sections\x18\x02 \x03(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\"c\n\x15\x45raseSectionsResponse\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .caseexchange.broker.v1.Position\x12\x16\n\x0eordered_before\x18\x02 \x01(\x08\x32\xce\x02\n\x10PublisherService\x12Z\n\x07Publish\x12&.caseexchange.broker.v1.PublishRequest\x1a\'.caseexchange.broker.v1.PublishResponse\x12p\n\rPublishStream\x12,.caseexchange.broker.v1.PublishStreamRequest\x1a-.caseexchange.broker.v1.PublishStreamResponse(\x01\x30\x01\x12l\n\rEraseSections\x12,.caseexchange.broker.v1.EraseSectionsRequest\x1a-.caseexchange.broker.v1.EraseSectionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REFUSAL_DETAILSENTRY']._loaded_options = None
   _globals['_REFUSAL_DETAILSENTRY']._serialized_options = b'8\001'
-  _globals['_PUBLISHREQUEST']._serialized_start=143
-  _globals['_PUBLISHREQUEST']._serialized_end=211
-  _globals['_PUBLISHRESPONSE']._serialized_start=213
-  _globals['_PUBLISHRESPONSE']._serialized_end=280
-  _globals['_PUBLISHSTREAMREQUEST']._serialized_start=282
-  _globals['_PUBLISHSTREAMREQUEST']._serialized_end=357
-  _globals['_PUBLISHSTREAMRESPONSE']._serialized_start=360
-  _globals['_PUBLISHSTREAMRESPONSE']._serialized_end=497
-  _globals['_PUBLISHRESULT']._serialized_start=499
-  _globals['_PUBLISHRESULT']._serialized_end=601
-  _globals['_REFUSAL']._serialized_start=604
-  _globals['_REFUSAL']._serialized_end=776
-  _globals['_REFUSAL_DETAILSENTRY']._serialized_start=730
-  _globals['_REFUSAL_DETAILSENTRY']._serialized_end=776
-  _globals['_PUBLISHERSERVICE']._serialized_start=779
-  _globals['_PUBLISHERSERVICE']._serialized_end=1003
+  _globals['_PUBLISHREQUEST']._serialized_start=182
+  _globals['_PUBLISHREQUEST']._serialized_end=250
+  _globals['_PUBLISHRESPONSE']._serialized_start=252
+  _globals['_PUBLISHRESPONSE']._serialized_end=319
+  _globals['_PUBLISHSTREAMREQUEST']._serialized_start=321
+  _globals['_PUBLISHSTREAMREQUEST']._serialized_end=396
+  _globals['_PUBLISHSTREAMRESPONSE']._serialized_start=399
+  _globals['_PUBLISHSTREAMRESPONSE']._serialized_end=536
+  _globals['_PUBLISHRESULT']._serialized_start=538
+  _globals['_PUBLISHRESULT']._serialized_end=640
+  _globals['_REFUSAL']._serialized_start=643
+  _globals['_REFUSAL']._serialized_end=815
+  _globals['_REFUSAL_DETAILSENTRY']._serialized_start=769
+  _globals['_REFUSAL_DETAILSENTRY']._serialized_end=815
+  _globals['_ERASESECTIONSREQUEST']._serialized_start=817
+  _globals['_ERASESECTIONSREQUEST']._serialized_end=890
+  _globals['_ERASESECTIONSRESPONSE']._serialized_start=892
+  _globals['_ERASESECTIONSRESPONSE']._serialized_end=991
+  _globals['_PUBLISHERSERVICE']._serialized_start=994
+  _globals['_PUBLISHERSERVICE']._serialized_end=1328
 # @@protoc_insertion_point(module_scope)

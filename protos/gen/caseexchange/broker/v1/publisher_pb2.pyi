@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from caseexchange.broker.v1 import envelope_pb2 as _envelope_pb2
+from caseexchange.broker.v1 import position_pb2 as _position_pb2
 from caseexchange.broker.v1 import receipt_pb2 as _receipt_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -207,3 +208,63 @@ class Refusal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
+class EraseSectionsRequest(_message.Message):
+    """EraseSectionsRequest names sections of one record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """The record."""
+    code: _builtins.str
+    """Why: a capital letter, then at most 63 capital letters, digits and underscores. It goes to auditors."""
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the sections."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        sections: _abc.Iterable[_builtins.str] | None = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "record_id", b"record_id", "sections", b"sections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseSectionsRequest: _TypeAlias = EraseSectionsRequest  # noqa: Y015
+
+@_typing.final
+class EraseSectionsResponse(_message.Message):
+    """EraseSectionsResponse says that the bytes are gone from the broker's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    ORDERED_BEFORE_FIELD_NUMBER: _builtins.int
+    ordered_before: _builtins.bool
+    """Whether the order, or an earlier one, had been given before for all of these sections."""
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """Where the record stands."""
+
+    def __init__(
+        self,
+        *,
+        position: _position_pb2.Position | None = ...,
+        ordered_before: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ordered_before", b"ordered_before", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseSectionsResponse: _TypeAlias = EraseSectionsResponse  # noqa: Y015

@@ -46,6 +46,11 @@ class PublisherServiceStub:
                 request_serializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.PublishStreamRequest.SerializeToString,
                 response_deserializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.PublishStreamResponse.FromString,
                 _registered_method=True)
+        self.EraseSections = channel.unary_unary(
+                '/caseexchange.broker.v1.PublisherService/EraseSections',
+                request_serializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.EraseSectionsRequest.SerializeToString,
+                response_deserializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.EraseSectionsResponse.FromString,
+                _registered_method=True)
 
 
 class PublisherServiceServicer:
@@ -68,6 +73,15 @@ class PublisherServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseSections(self, request, context):
+        """EraseSections removes the bytes of sections from the log, by order of the record's publisher alone. What the publisher
+        signed stays, so the record's place, receipt and proofs stay valid. The audit stream has the order before the bytes go.
+        Asked again, it does what is still to be done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PublisherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +94,11 @@ def add_PublisherServiceServicer_to_server(servicer, server):
                     servicer.PublishStream,
                     request_deserializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.PublishStreamRequest.FromString,
                     response_serializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.PublishStreamResponse.SerializeToString,
+            ),
+            'EraseSections': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseSections,
+                    request_deserializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.EraseSectionsRequest.FromString,
+                    response_serializer=caseexchange_dot_broker_dot_v1_dot_publisher__pb2.EraseSectionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +157,33 @@ class PublisherService:
             '/caseexchange.broker.v1.PublisherService/PublishStream',
             caseexchange_dot_broker_dot_v1_dot_publisher__pb2.PublishStreamRequest.SerializeToString,
             caseexchange_dot_broker_dot_v1_dot_publisher__pb2.PublishStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseSections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/caseexchange.broker.v1.PublisherService/EraseSections',
+            caseexchange_dot_broker_dot_v1_dot_publisher__pb2.EraseSectionsRequest.SerializeToString,
+            caseexchange_dot_broker_dot_v1_dot_publisher__pb2.EraseSectionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class PublisherServiceStub:
     """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
     batches, never of a part of one. A refused record does not end the stream.
     """
+    EraseSections: _grpc.UnaryUnaryMultiCallable[_publisher_pb2.EraseSectionsRequest, _publisher_pb2.EraseSectionsResponse]
+    """EraseSections removes the bytes of sections from the log, by order of the record's publisher alone. What the publisher
+    signed stays, so the record's place, receipt and proofs stay valid. The audit stream has the order before the bytes go.
+    Asked again, it does what is still to be done.
+    """
 
 @_typing.type_check_only
 class PublisherServiceAsyncStub(PublisherServiceStub):
@@ -54,6 +59,11 @@ class PublisherServiceAsyncStub(PublisherServiceStub):
     PublishStream: _aio.StreamStreamMultiCallable[_publisher_pb2.PublishStreamRequest, _publisher_pb2.PublishStreamResponse]  # type: ignore[assignment]
     """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
     batches, never of a part of one. A refused record does not end the stream.
+    """
+    EraseSections: _aio.UnaryUnaryMultiCallable[_publisher_pb2.EraseSectionsRequest, _publisher_pb2.EraseSectionsResponse]  # type: ignore[assignment]
+    """EraseSections removes the bytes of sections from the log, by order of the record's publisher alone. What the publisher
+    signed stays, so the record's place, receipt and proofs stay valid. The audit stream has the order before the bytes go.
+    Asked again, it does what is still to be done.
     """
 
 class PublisherServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -77,6 +87,17 @@ class PublisherServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_publisher_pb2.PublishStreamResponse], _abc.AsyncIterator[_publisher_pb2.PublishStreamResponse]]:
         """PublishStream accepts batches. Every record gets one result, in order. One response may have the results of several
         batches, never of a part of one. A refused record does not end the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseSections(
+        self,
+        request: _publisher_pb2.EraseSectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_publisher_pb2.EraseSectionsResponse, _abc.Awaitable[_publisher_pb2.EraseSectionsResponse]]:
+        """EraseSections removes the bytes of sections from the log, by order of the record's publisher alone. What the publisher
+        signed stays, so the record's place, receipt and proofs stay valid. The audit stream has the order before the bytes go.
+        Asked again, it does what is still to be done.
         """
 
 def add_PublisherServiceServicer_to_server(servicer: PublisherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

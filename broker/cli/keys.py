@@ -19,6 +19,7 @@ from broker.trust.directory_fields import rfc3339
 from broker.trust.keyfolder import alone, destroy_private, entry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from broker.core.encryptionkeys import EncryptionKey
@@ -238,8 +239,32 @@ def _lost(own: OwnKeys, key: EncryptionKey) -> list[str]:
     return [
         f"{what}: in the log, in bundles, in spools and in backups, for ever",
         f"what still opens it: {still}; and every copy of this private key (other systems, backups)",
-        "what is already in your outbox or your own systems in plain stays readable",
+        *_still_open(own, key),
+        "what is in plain in your outbox, done/, quarantine/ or your own systems stays readable",
+        "the log keeps the ciphertext: `case-exchange erase` removes a section that you published",
     ]
+
+
+def _still_open(own: OwnKeys, key: EncryptionKey) -> Iterator[str]:
+    """Which other keys of that time there are, as far as the folder and the directory tell."""
+
+    def of_that_time(other: EncryptionKey) -> bool:
+        return other.not_before_ms < key.ends_at_ms and key.not_before_ms < other.ends_at_ms
+
+    for entry in own.entries():
+        if entry.has_private and entry.key.key_id != key.key_id and of_that_time(entry.key):
+            what = "what was sealed to it" if entry.key.use == RECORDS else f"what {own.agency} published"
+            yield f"your own key {entry.key.key_id.hex()[:16]} ({entry.key.use}) of that time opens {what}"
+    use = ARCHIVE if key.use == RECORDS else RECORDS
+    members = own.directory().agencies.values()
+    having = sorted(
+        member.id
+        for member in members
+        if member.id != own.agency and any(other.use == use and of_that_time(other) for other in member.encryption_keys)
+    )
+    holders = ", ".join(having) if having else "none"
+    who = "publishers that had an archive key" if use == ARCHIVE else "recipients that had a key"
+    yield f"{who} at that time, by the directory: {holders} (whether they still have it, they know)"
 
 
 def _find(own: OwnKeys, key_id: str) -> FolderEntry:

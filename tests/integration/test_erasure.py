@@ -1,30 +1,41 @@
-"""A publisher has a section erased: its bytes are in no file of the log, and everything that proves the record stays."""
+"""A publisher has a section erased: its bytes are in no file of the log, and what proves the record stays."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
 from broker.cli.erase import erase
+from broker.client.disclosing import Disclosing
 from broker.client.erasing import erase_sections
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.audit.findings import Severity
-from broker.core.errors import InputRefused, LogUnavailable, RecordUnknown, RightDenied, SectionMismatch
-from broker.core.streams import StreamPartition
-from broker.messagelog.sqlite.log import SqliteLog
+from broker.core.errors import InputRefused, RecordUnknown, RightDenied, SealKeyMissing, SectionMismatch
+from broker.core.events import AuditEvent, SectionsErased
+from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.services.soundness import EntryJudge
+from broker.trust.keyfolder import FolderKeys, destroy_private, entries
+from broker.trust.sealing import AesGcmCipher
+from broker.trust.system import SystemClock
+from certs.development import KEY_FOLDER
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.pki import SamplePki
 from tests.support.process import edge_tables, write_toml
 from tests.support.records import CODEC
-from tests.support.replays import Bundle, replayed
+from tests.support.replays import Bundle, covered, replayed
 from tests.support.sealed import SealedRecords, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from broker.client.records import VerifiedRecord
     from broker.core.audit.findings import Finding
     from broker.core.envelope import Envelope
 
@@ -63,9 +74,9 @@ async def erased(exchange: Exchange, envelope: Envelope, *sections: str, agency:
     return done.ordered_before
 
 
-async def read(exchange: Exchange, agency: str, count: int, name: str = "erasure") -> dict[str, object]:
+async def read(exchange: Exchange, agency: str, count: int, name: str = "erasure") -> dict[str, VerifiedRecord]:
     """What a new subscription of an agency makes of the first records, by their ids."""
-    found: dict[str, object] = {}
+    found: dict[str, VerifiedRecord] = {}
     options = SubscribeOptions(name, frozenset({"CaseRecord"}))
     async with asyncio.timeout(60), Subscriber(await exchange.channel(agency)).subscribe(options) as stream:
         async for delivered in stream:
@@ -111,3 +122,176 @@ async def test_the_bytes_are_gone_and_the_record_still_verifies(pki: SamplePki, 
         assert (finding.severity, finding.record_id) == (Severity.WARNING, record_id(gone))
         assert f"{SHANXI} had the section {name} erased; the audit stream has the order at audit/0/" in finding.message
     assert in_files(log, gone, name) == set()
+
+
+async def test_a_broker_that_was_killed_after_the_order_removes_the_bytes_when_it_starts(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    """The order stands in the audit stream, and nothing else has happened: that is what a kill leaves."""
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        receipt = await (await exchange.publisher(SHANXI)).publish(envelope)
+        position = CODEC.parse_statement(receipt.statement).position
+        order = SectionsErased(position, record_id(envelope), ("photos",), "COURT_ORDER")
+        principal = f"spiffe://{pki.directory.trust_domain}/agency/{SHANXI}/gateway"
+        await exchange.broker._audit.record([AuditEvent(SystemClock().now_ms(), principal, order)])
+    assert in_files(log, envelope, "photos")
+    async with running_exchange(pki, log) as exchange:
+        assert in_files(log, envelope, "photos") == set()
+        assert await erased(exchange, envelope, "photos") is True
+        bundle = await replayed(exchange, tmp_path / "all.bundle")
+        assert bundle.codes() == set()
+        assert len(told(bundle, "ERASED")) == 1
+    async with running_exchange(pki, log) as exchange:
+        assert (await read(exchange, HEBEI, 1))[record_id(envelope)].erased_sections == ("photos",)
+
+
+async def test_nobody_but_the_publisher_has_anything_erased(pki: SamplePki, tmp_path: Path) -> None:
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        for agency, refusal in ((HEBEI, RightDenied), (AUDITOR, RightDenied), (LAB, RecordUnknown)):
+            with pytest.raises(refusal):
+                await erased(exchange, envelope, "photos", agency=agency)
+        for sections in ((), ("nothing",), ("photos", "nothing")):
+            with pytest.raises(InputRefused):
+                await erased(exchange, envelope, *sections)
+        with pytest.raises(InputRefused):
+            await erase_sections(await exchange.channel(SHANXI), record_id(envelope), ["photos"], "a name of a person")
+        other = SealedRecords(pki, SHANXI, (HEBEI,)).make(CONTENTS)
+        with pytest.raises(RecordUnknown):
+            await erased(exchange, other, "photos")
+        bundle = await replayed(exchange, tmp_path / "all.bundle")
+    assert in_files(log, envelope, "photos")
+    assert told(bundle, "ERASED") == []
+
+
+async def test_a_record_that_the_log_lost_comes_again_without_what_was_erased(pki: SamplePki, tmp_path: Path) -> None:
+    log, records = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO))
+    envelope, later = records.make(CONTENTS), records.make({"case": b"a later record of the case"})
+    async with running_exchange(pki, log) as exchange:
+        for each in (envelope, later):
+            await (await exchange.publisher(SHANXI)).publish(each)
+        await erased(exchange, envelope, "photos")
+    # Damaged, and then gone: the repair puts back, and the second publication appends.
+    for change in ("UPDATE entries SET value = x'00' WHERE record_id = ?", "DELETE FROM entries WHERE record_id = ?"):
+        changed(log, change, envelope)
+        async with running_exchange(pki, log) as exchange:
+            await (await exchange.publisher(SHANXI)).publish(envelope)
+            verified = (await read(exchange, HEBEI, 2, f"after-{change[:6].lower()}"))[record_id(envelope)]
+            assert verified.erased_sections == ("photos",)
+            assert dict(verified.sections) == {part: CONTENTS[part] for part in ("case", "identity")}
+        assert in_files(log, envelope, "photos") == set()
+
+
+async def test_sections_that_somebody_removed_without_an_order_are_found(pki: SamplePki, tmp_path: Path) -> None:
+    """Who can write to the file can mark a section as erased. He cannot make the order of its publisher."""
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+    marked = CODEC.encode_envelope(envelope.erase(frozenset({"photos"})))
+    changed(log, "UPDATE entries SET value = :value WHERE record_id = :id", envelope, marked)
+    async with running_exchange(pki, log) as exchange:
+        bundle = await replayed(exchange, tmp_path / "all.bundle")
+    assert bundle.codes() == {"RECORD_CHANGED"}
+    (finding,) = told(bundle, "RECORD_CHANGED")
+    assert "the section photos was removed: marked as erased" in finding.message
+
+
+async def test_a_publisher_cannot_publish_a_section_as_erased(pki: SamplePki, tmp_path: Path) -> None:
+    envelope = SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        publisher = await exchange.publisher(SHANXI)
+        for forged in (envelope.erase(frozenset({"photos"})), replace(envelope, erased=("photos",))):
+            with pytest.raises(SectionMismatch):
+                await publisher.publish(forged)
+
+
+async def test_what_waits_for_its_acknowledgement_comes_again_without_what_was_erased(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    """The broker has the record in its memory, because the subscriber gave it back."""
+    envelope = SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    options = SubscribeOptions("erasure", frozenset({"CaseRecord"}))
+    async with running_exchange(pki, tmp_path / "log") as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        async with asyncio.timeout(60), Subscriber(await exchange.channel(HEBEI)).subscribe(options) as stream:
+            (first,) = await anext(aiter(stream))
+            assert {section.name for section in first.envelope.sections} == set(CONTENTS)
+            await erased(exchange, envelope, "photos")
+            await stream.nack(first.delivery_id, 0)
+            (second,) = await anext(aiter(stream))
+            assert {section.name for section in second.envelope.sections} == {"case", "identity"}
+            assert opened(pki, HEBEI, second).erased_sections == ("photos",)
+            await stream.ack([second.delivery_id])
+        bundle = await replayed(exchange, tmp_path / "all.bundle")
+        assert bundle.codes() == set()
+
+
+async def test_the_command_says_first_what_it_does(pki: SamplePki, tmp_path: Path) -> None:
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        profile = write_toml(tmp_path / "shanxi.toml", edge_tables(pki, SHANXI, exchange.target))
+        arguments = [record_id(envelope), "--section", "photos", "--section", "identity", "--reason", "COURT_ORDER"]
+        arguments += ["--profile", str(profile)]
+        told_only = await asyncio.to_thread(CliRunner().invoke, erase, arguments)
+        assert told_only.exit_code == 2
+        assert "not from backups of the log" in told_only.stdout
+        assert in_files(log, envelope, "photos")
+        done = await asyncio.to_thread(CliRunner().invoke, erase, [*arguments, "--confirm"])
+        assert done.exit_code == 0, done.output
+        assert f"photos, identity of record {record_id(envelope)} erased from the log\n" in done.stdout
+        again = await asyncio.to_thread(CliRunner().invoke, erase, [*arguments, "--confirm"])
+        assert "it had been ordered before" in again.stdout
+    assert in_files(log, envelope, "photos") | in_files(log, envelope, "identity") == set()
+
+
+async def test_the_scrub_finds_nothing_wrong_with_an_erased_record(pki: SamplePki, tmp_path: Path) -> None:
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        await erased(exchange, envelope, "photos")
+        await covered(exchange)
+        position = (await exchange.broker.log.lookup([uuid.UUID(record_id(envelope)).bytes])).popitem()[1].position
+    database, store = await SqliteLog.open(log / "log.db", SystemClock()), SqliteCheckpointStore(log / "checkpoints.db")
+    try:
+        partition = position.stream_partition
+        rows = await store.leaves(partition, 0, 1)
+        entries = await database.read(partition, position.offset, 1, 1)
+        assert EntryJudge(CODEC, SystemClock(), None).judged(partition, rows, entries, set()) == []
+        # The same row without the mark is damaged.
+        unmarked = CODEC.decode_envelope(entries[0].value)
+        bare = CODEC.encode_envelope(replace(unmarked, erased=()))
+        damage = EntryJudge(CODEC, SystemClock(), None).judged(
+            partition, rows, [entries[0]._replace(value=bare)], set()
+        )
+        assert [each.position for each in damage] == [position]
+    finally:
+        await store.close()
+        await database.close()
+
+
+def changed(log: Path, statement: str, envelope: Envelope, value: bytes = b"") -> None:
+    """Change the record's row while no broker runs."""
+    identity = uuid.UUID(record_id(envelope)).bytes
+    with contextlib.closing(sqlite3.connect(log / "log.db")) as connection, connection:
+        parameters = {"value": value, "id": identity} if value else (identity,)
+        assert connection.execute(statement, parameters).rowcount == 1
+
+
+async def test_when_the_keys_of_a_period_are_destroyed_nobody_reads_it_and_verify_is_clean(tmp_path: Path) -> None:
+    own = SamplePki.build(tmp_path / "pki", plain=False)
+    envelope = SealedRecords(own, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(own, tmp_path / "log") as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        bundle = await replayed(exchange, tmp_path / "all.bundle")
+    disclosing = Disclosing(own.directory.trust_domain, CODEC, AesGcmCipher())
+    for agency in (SHANXI, HEBEI, NGO):
+        folder = own.folder.member(agency) / KEY_FOLDER
+        assert disclosing.disclose(envelope, "case", agency, FolderKeys(folder)).content == CONTENTS["case"]
+        for entry in entries(folder):
+            destroy_private(entry)
+        with pytest.raises(SealKeyMissing):
+            disclosing.disclose(envelope, "case", agency, FolderKeys(folder))
+    assert bundle.report().clean

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from broker.core.quota import QuotaLimits
 from broker.services.erasing import Erasing
 from broker.services.publish import PublishService
-from broker.services.quotas import QuotaLimits, Quotas
+from broker.services.quotas import Quotas
 from broker.services.recordchecks import PublishLimits, RecordChecks
 from broker.services.refusals import Refusals
 from broker.services.restoring import Restoring

@@ -164,6 +164,9 @@ def test_a_rotation_overlaps_and_then_the_former_key_is_destroyed(agency: Agency
     said = agency.run("destroy", first, code=2)
     assert "what publishers sealed for shanxi-police to this key from" in said
     assert "what still opens it: the keys of other recipients, and the archive keys of the publishers" in said
+    second = next(key_id for key_id in agency.ids() if key_id != first)
+    assert f"your own key {second[:16]} (records) of that time opens what was sealed to it" in said
+    assert "publishers that had an archive key at that time, by the directory: " in said
     assert "nothing was destroyed: add --confirm" in said
     assert entry.private_file.exists()
     assert "destroyed" in agency.run("destroy", first, "--confirm")

@@ -79,7 +79,6 @@ class Delivery:
         """Why this Correction or Closure does not count here, as a code. Empty: it counts, or it is another record."""
         self.withheld_sections: Final = opened.verified.withheld_sections
         self.erased_sections: Final = opened.verified.erased_sections
-        """Those of the withheld sections that the publisher had erased from the log."""
         self.position: Final = delivered.position
         self.attempt: Final = delivered.attempt
         """1 at the first delivery."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from broker.bootstrap.ownkeys import DAY_MS, OwnKeys
+from broker.cli.lostkeys import lost
 from broker.cli.options import json_option, profile_option
 from broker.core.encryptionkeys import ARCHIVE, MAX_IN_FORCE, MLKEM768_X25519, PUBLIC_KEY_BYTES, RECORDS, USES
 from broker.trust.directory_fields import rfc3339
 from broker.trust.keyfolder import alone, destroy_private, entry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from broker.core.encryptionkeys import EncryptionKey
@@ -173,7 +173,7 @@ def destroy(key_id: str, profile: Path, *, confirm: bool) -> None:
     listed = own.listed().get(entry.key.key_id)
     if listed is not None and listed.in_force(own.now_ms):
         _refuse("by the directory, publishers may still seal to this key: give governance the retirement first")
-    for line in _lost(own, entry.key):
+    for line in lost(own, entry.key):
         click.echo(line)
     if not confirm:
         _refuse("nothing was destroyed: add --confirm to destroy the key")
@@ -225,46 +225,6 @@ def _tell_new(entry: FolderEntry) -> None:
 def _tell_retired(entry: FolderEntry, at_ms: int) -> None:
     click.echo(f"{entry.key.key_id.hex()}: nothing may be sealed to it from {rfc3339(at_ms)} on")
     click.echo(f"for governance: {entry.retirement_file}")
-
-
-def _lost(own: OwnKeys, key: EncryptionKey) -> list[str]:
-    """What becomes unreadable without a key, and what still opens it."""
-    period = f"from {rfc3339(key.not_before_ms)} to {rfc3339(key.ends_at_ms)}"
-    if key.use == ARCHIVE:
-        what = f"what {own.agency} published {period} cannot be opened with its archive key any more"
-        still = "the keys of the agencies that each section was sealed to"
-    else:
-        what = f"what publishers sealed for {own.agency} to this key {period} cannot be opened here any more"
-        still = "the keys of other recipients, and the archive keys of the publishers"
-    return [
-        f"{what}: in the log, in bundles, in spools and in backups, for ever",
-        f"what still opens it: {still}; and every copy of this private key (other systems, backups)",
-        *_still_open(own, key),
-        "what is in plain in your outbox, done/, quarantine/ or your own systems stays readable",
-        "the log keeps the ciphertext: `case-exchange erase` removes a section that you published",
-    ]
-
-
-def _still_open(own: OwnKeys, key: EncryptionKey) -> Iterator[str]:
-    """Which other keys of that time there are, as far as the folder and the directory tell."""
-
-    def of_that_time(other: EncryptionKey) -> bool:
-        return other.not_before_ms < key.ends_at_ms and key.not_before_ms < other.ends_at_ms
-
-    for entry in own.entries():
-        if entry.has_private and entry.key.key_id != key.key_id and of_that_time(entry.key):
-            what = "what was sealed to it" if entry.key.use == RECORDS else f"what {own.agency} published"
-            yield f"your own key {entry.key.key_id.hex()[:16]} ({entry.key.use}) of that time opens {what}"
-    use = ARCHIVE if key.use == RECORDS else RECORDS
-    members = own.directory().agencies.values()
-    having = sorted(
-        member.id
-        for member in members
-        if member.id != own.agency and any(other.use == use and of_that_time(other) for other in member.encryption_keys)
-    )
-    holders = ", ".join(having) if having else "none"
-    who = "publishers that had an archive key" if use == ARCHIVE else "recipients that had a key"
-    yield f"{who} at that time, by the directory: {holders} (whether they still have it, they know)"
 
 
 def _find(own: OwnKeys, key_id: str) -> FolderEntry:

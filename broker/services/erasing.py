@@ -32,9 +32,9 @@ from broker.core.errors import (
 from broker.core.events import AuditEvent, SectionsErased
 from broker.core.leasing.terms import check_refusal_code
 from broker.core.policy import may_replay
-from broker.core.sections import unsalted
 from broker.core.streams import AUDIT, ERASURE_EVENTS, StreamPartition
 from broker.services.accepted import accepted
+from broker.services.auditreading import events_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,14 +212,12 @@ class Erasing:
             offset = page.next_offset
 
     def _read_orders(self, entry: LogEntry) -> None:
-        try:
-            envelope, _ = accepted(entry, self._codec)
-        except LogCorrupt as error:
-            _log.error("an order of erasure cannot be read", position=str(entry.position), remedy=error.remedy)
-            return
-        for section in envelope.sections:
-            for told in self._codec.decode_audit_events(unsalted(section)):
-                if isinstance(told.event, SectionsErased):
-                    record_id = UUID(told.event.record_id).bytes
-                    known = self._ordered.get(record_id, frozenset())
-                    self._ordered[record_id] = known.union(told.event.sections)
+        events = events_of(entry, self._codec)
+        if events is None:
+            cause = "an order of erasure cannot be read, so it is not carried out again"
+            _log.error(cause, position=str(entry.position), reason=LogCorrupt.reason, remedy=LogCorrupt.remedy)
+        for told in events or ():
+            if isinstance(told.event, SectionsErased):
+                record_id = UUID(told.event.record_id).bytes
+                known = self._ordered.get(record_id, frozenset())
+                self._ordered[record_id] = known.union(told.event.sections)

@@ -79,6 +79,13 @@ class LyingBroker(publisher_pb2_grpc.PublisherServiceServicer):
         self.heard_all.set()
         await self.may_end.wait()
 
+    async def EraseSections(  # noqa: N802
+        self,
+        request: publisher_pb2.EraseSectionsRequest,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> publisher_pb2.EraseSectionsResponse:
+        return publisher_pb2.EraseSectionsResponse()
+
 
 @pytest.fixture
 async def lying(pki: SamplePki) -> AsyncIterator[tuple[LyingBroker, Publisher]]:

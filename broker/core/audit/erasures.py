@@ -8,7 +8,7 @@ finding says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from broker.core.audit.findings import error, warning
 from broker.core.streams import AUDIT
@@ -16,18 +16,9 @@ from broker.core.streams import AUDIT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from broker.core.audit.erasureorder import ErasureOrder
     from broker.core.audit.findings import EntryFacts, Finding
     from broker.core.bundle import BundleHeader
-    from broker.core.streams import Position
-
-
-class ErasureOrder(NamedTuple):
-    """An order of an agency to erase sections of a record, as the audit stream records it at ``told_at``."""
-
-    agency: str
-    record_id: str
-    sections: tuple[str, ...]
-    told_at: Position
 
 
 class ErasureAudit:

@@ -15,7 +15,7 @@ from broker.core.inforce import SignerEnd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.core.audit.erasures import ErasureOrder
+    from broker.core.audit.erasureorder import ErasureOrder
     from broker.core.envelope import Envelope
     from broker.core.events import AuditEvent, Pointer, SubscriptionEvent
     from broker.core.reigns import OfReign

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.core.audit.erasures import ErasureOrder
+from broker.core.audit.erasureorder import ErasureOrder
 from broker.core.audit.findings import (
     Ordered,
     RecordedDelivery,

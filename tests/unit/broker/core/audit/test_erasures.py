@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.audit.erasures import ErasureAudit, ErasureOrder
+from broker.core.audit.erasureorder import ErasureOrder
+from broker.core.audit.erasures import ErasureAudit
 from broker.core.audit.findings import EntryFacts, Severity
 from broker.core.bundle import BundleHeader, BundleSource
 from broker.core.streams import AUDIT, CASES, Position

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import sqlite3
 import uuid
 from dataclasses import replace
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from broker.cli.erase import erase
 from broker.client.disclosing import Disclosing
 from broker.client.erasing import erase_sections
+from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.audit.findings import Severity
 from broker.core.errors import InputRefused, RecordUnknown, RightDenied, SealKeyMissing, SectionMismatch
@@ -122,6 +124,28 @@ async def test_the_bytes_are_gone_and_the_record_still_verifies(pki: SamplePki, 
         assert (finding.severity, finding.record_id) == (Severity.WARNING, record_id(gone))
         assert f"{SHANXI} had the section {name} erased; the audit stream has the order at audit/0/" in finding.message
     assert in_files(log, gone, name) == set()
+
+
+async def test_no_second_copy_is_left_where_pages_were_split(tmp_path: Path) -> None:
+    """Small records of many cases: their rows share pages, and records of other partitions come between them."""
+    plain = SamplePki.build(tmp_path / "pki")
+    log, canaries = tmp_path / "log", {}
+    async with running_exchange(plain, log) as exchange:
+        publisher, maker = await exchange.publisher(SHANXI), exchange.maker()
+        for number in range(200):
+            canary = secrets.token_bytes(60)
+            case = f"01990000-0000-4000-8000-{number:012d}"
+            sections = (SectionDraft("case", "synthetic", canary),)
+            envelope = maker.make(
+                "CaseRecord", "cases", to=(HEBEI,), purpose="child-rescue", sections=sections, case=case
+            )
+            await publisher.publish(envelope)
+            canaries[canary] = envelope
+        for envelope in list(canaries.values())[::10]:
+            await erased(exchange, envelope, "case")
+        found = b"".join(path.read_bytes() for path in log.rglob("*") if path.is_file())
+    kept = [canary in found for canary in canaries]
+    assert kept == [number % 10 != 0 for number in range(200)]
 
 
 async def test_a_broker_that_was_killed_after_the_order_removes_the_bytes_when_it_starts(

@@ -48,6 +48,8 @@ class SqliteLog:
         self._tail = Tail(facts.ends, tail_bytes)
         self._cursors: set[SqliteCursor] = set()
         self._states_change = asyncio.Lock()
+        # A process that was killed may have left the write-ahead log.
+        self._copies_left = True
 
     @classmethod
     async def open(
@@ -254,7 +256,10 @@ class SqliteLog:
         changed = await self._database.write(
             lambda connection: rewrite(connection, self._entries, position, without_erased), self._tail_without
         )
-        await empty_write_ahead_log(self._database)
+        self._copies_left = self._copies_left or changed is not None
+        if self._copies_left:
+            await empty_write_ahead_log(self._database)
+            self._copies_left = False
         return changed is not None
 
     def _tail_without(self, changed: LogEntry | None) -> None:

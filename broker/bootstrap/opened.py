@@ -27,6 +27,7 @@ async def _nothing() -> None:
 class OpenedLog(NamedTuple):
     """A log and what belongs to it.
 
+    ``erasure``: removes bytes of a record. None: the log cannot.
     ``lag_seconds``: how long this process may be behind others on the same log. 0: there are no others.
     ``begun``: to be called when the directory in force is in the log, and before anything else is written.
     LogOfAnotherExchange: another exchange was there first.

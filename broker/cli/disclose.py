@@ -41,7 +41,7 @@ disclosures_option: Final = click.option(
 @profile_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write. It must not exist.")
 def disclose(record_id: str, *, section: str, source: Path, profile: Path, out: Path) -> None:
-    """Show one section of a record to somebody without keys, such as a court.
+    """Show one section to somebody without keys.
 
     The file has the section's content, its content key, and the record that the publisher signed. It opens this section
     of this record and nothing else. Whoever has the file can read the section and pass it on.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @profile_option
 @click.option("--confirm", is_flag=True, help="Really erase. Without this, it is only said what would happen.")
 def erase(record_id: str, *, sections: tuple[str, ...], reason: str, profile: Path, confirm: bool) -> None:
-    """Erase sections of a record that your agency published from the exchange's log, for ever.
+    """Erase sections of your own record from the log, for ever.
 
     What you signed stays: the record's place, its receipt and its proofs stay valid, and `verify` says ERASED. Not
     erased are the operator's backups and the copies that others have: recipients, auditors, your own spool. A record

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broker.bootstrap.disclosing import disclose_section
 from broker.cli.options import profile_option
 from broker.core.errors import SetupInvalid
 from broker.files import make_file
@@ -50,6 +49,8 @@ def disclose(record_id: str, *, section: str, source: Path, profile: Path, out: 
 
     Example:  case-exchange disclose 01990000-0000-7000-8000-000000000001 --section case --from r.proof --profile edge.toml --out case.disclosure
     """  # noqa: E501 - an example is one line
+    from broker.bootstrap.disclosing import disclose_section  # noqa: PLC0415 - `verify` loads it only for a disclosure
+
     made = disclose_section(profile, source, record_id, section)
     try:
         make_file(out, made.marshal())

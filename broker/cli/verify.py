@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broker.bootstrap.disclosing import check_disclosures
 from broker.bootstrap.history import read_history
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.directoryreport import directory_lines, directory_option, revocations_option
@@ -38,6 +37,7 @@ from broker.core.bundle import BundleSource
 from broker.core.errors import CaseExchangeError
 
 if TYPE_CHECKING:
+    from broker.bootstrap.disclosing import CheckedDisclosure
     from broker.core.audit.findings import Finding
     from broker.core.audit.history import Subject
     from broker.core.audit.report import AuditReport
@@ -191,7 +191,7 @@ def verify(
                 covered_within_ms=None if covered_within is None else round(covered_within * 1000),
                 digest=None if page is None else page.digest,
             )
-        disclosed = check_disclosures(bundle, roots, disclosures)
+        disclosed = _disclosed(bundle, roots, disclosures)
         facts = report_facts(report) | ({"disclosures": disclosure_facts(disclosed)} if disclosed else {})
         if subject is not None:
             _tell_history(bundle, roots, report, subject, facts if as_json else None)
@@ -207,6 +207,14 @@ def verify(
     except CaseExchangeError as failure:
         could_not(failure)
     sys.exit(0 if report.clean and all(item.refusal is None for item in disclosed) else REFUSED)
+
+
+def _disclosed(bundle: Path, roots: tuple[Path, ...], files: tuple[Path, ...]) -> list[CheckedDisclosure]:
+    if not files:
+        return []
+    from broker.bootstrap.disclosing import check_disclosures  # noqa: PLC0415 - only a disclosure needs it
+
+    return check_disclosures(bundle, roots, files)
 
 
 def _tell_history(

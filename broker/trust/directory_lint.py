@@ -6,12 +6,13 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from broker.core.counterparts import rights_without_counterpart
 from broker.core.errors import DirectoryInvalid, SignerCertificateInvalid
 from broker.core.inforce import check_issued
-from broker.core.policy import rights_without_counterpart
-from broker.trust.certificates import p256_public_key, parse_certificate, signing_validity, validity
+from broker.trust.certificates import parse_certificate, signing_validity, validity
 from broker.trust.expiries import AUTHORITY, SIGNING, Expiry, authority_expiries
 from broker.trust.keyring import signing_authorities
+from broker.trust.recordkeys import record_key
 from broker.trust.requests import key_sha256
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _of_keys(directory: Directory, now_ms: int) -> Iterator[str]:
         usable = 0
         for data in agency.signing_certificates:
             certificate = parse_certificate(data)
-            holders[key_sha256(p256_public_key(certificate))].append(agency.id)
+            holders[key_sha256(record_key(certificate))].append(agency.id)
             name = f"a signing certificate of {agency.id}"
             try:
                 last_ms = signing_validity(certificate, authorities).last_ms

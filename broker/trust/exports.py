@@ -48,7 +48,7 @@ class SignedRecord(NamedTuple):
 
     Attributes:
         envelope: the record.
-        certificate: the signer's.
+        certificate: that of a signer with an ECDSA key. A record can have more signatures; an export shows one.
         authority: that of the signing authority which issued it, as the signed directory lists it.
         accepted_at_ms: when the exchange accepted the record: milliseconds since the Unix epoch, UTC.
         revoked_at_ms: when the certificate was revoked, on the same scale. None: the bundle's lists do not say so.
@@ -62,8 +62,9 @@ class SignedRecord(NamedTuple):
 
     @property
     def signature(self) -> bytes:
-        """The publisher's signature: ECDSA P-256 with SHA-256, ASN.1 DER."""
-        return self.envelope.signatures[0].value
+        """The signature by this certificate: ECDSA P-256 with SHA-256, ASN.1 DER."""
+        named = fingerprint(self.certificate)
+        return next(each.value for each in self.envelope.signatures if each.certificate_sha256 == named)
 
     @property
     def signer(self) -> TrustedSigner:

@@ -439,6 +439,16 @@ class ProofNotReady(Unavailable):
     )
 
 
+class CountersignatureAwaited(Unavailable):
+    """A record waits in the spool for the signature of another principal of its agency."""
+
+    reason = "COUNTERSIGNATURE_AWAITED"
+    remedy = (
+        "Take its file in the folder countersign to the second principal, who signs it with `case-exchange "
+        "countersign`, and lay the answer beside it."
+    )
+
+
 class RevocationUnavailable(Unavailable):
     """The revocation list is past its next update and the grace period. It is not known what is revoked now."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from broker.config.edge import AgencyConfig
     from broker.core.authorship import Certificate, Certificates
     from broker.core.policy import Directory
-    from broker.ports import RecordCodec
+    from broker.ports import RecordCodec, Signer
 
 _log = structlog.get_logger("adapters.edge.countersigning")
 REQUEST: Final = ".envelope"
@@ -46,7 +46,7 @@ def load_signing(config: AgencyConfig, directory: Callable[[], Directory]) -> Si
     Raises:
         KeyInvalid, CertificateInvalid, PeerIdentityMissing: a file cannot be used.
     """
-    more = ()
+    more: tuple[Signer, ...] = ()
     if config.post_quantum_certificate != Path():
         more = (MlDsaSigner.load(config.post_quantum_key, config.post_quantum_certificate),)
     others = []

@@ -156,12 +156,15 @@ def claim(
     """
     # (3) and (4) One signature of each signer, of an algorithm for records.
     missing = len(body.signers) - len(envelope.signatures)
-    if missing < 0 or not envelope.signatures or not all(signs_records(signer.algorithm) for signer in body.signers):
-        message = "a record carries one signature of each signer that its body names, of an algorithm for records"
+    if missing < 0 or not envelope.signatures:
+        message = "a record carries one signature of each signer that its body names"
         raise EnvelopeMalformed(message, record_id=body.record_id)
     if missing:
         message = f"of the {len(body.signers)} signatures that its body names, the record lacks {missing}"
         raise SignatureMissing(message, record_id=body.record_id)
+    if not all(signs_records(signer.algorithm) for signer in body.signers):
+        message = "the body names an algorithm that signs no records"
+        raise EnvelopeMalformed(message, record_id=body.record_id)
     # (5) Its kind.
     if not exchange or body.publisher != exchange:
         check_kind(body.kind, body.stream)

@@ -19,7 +19,8 @@ _RULE: Final = frozenset({"algorithms", "principals"})
 
 def read_signatures(value: Any) -> dict[str, SignatureRule]:
     """The rules by kind: which algorithms, how many principals, and perhaps since when."""
-    rules = read_object(value, SIGNATURES)
+    # Earlier versions reserved the key, and took it when it was empty.
+    rules = {} if value in ([], "", None) else read_object(value, SIGNATURES)
     if not KINDS.issuperset(rules):
         refuse(f"{SIGNATURES} names a kind that this version does not know")
     return {kind: _rule(rule, f"{SIGNATURES}.{kind}") for kind, rule in rules.items()}

@@ -128,16 +128,17 @@ def _next(edge: Edge, refused: Refused, hold_seconds: float) -> tuple[list[Outgo
     What they are sent as is durable. If none is to be sent, none may go now.
     """
     aside: list[Settled] = []
+    # One time for all: what is held here is not ready again before the next call.
+    begun_ms, now_ms = _monotonic_ms(edge), edge.clock.now_ms()
     while True:
-        now_ms = edge.clock.now_ms()
-        waiting = edge.spool.holds.ready(_BATCH, _BATCH_BYTES, _monotonic_ms(edge), now_ms)
+        waiting = edge.spool.holds.ready(_BATCH, _BATCH_BYTES, begun_ms, now_ms)
         going: list[Outgoing] = []
         for item in waiting:
             try:
                 going.append(_complete(edge, _released(edge, item, now_ms) if item.refused_issue_ms else item))
             except CountersignatureAwaited as awaited:
                 with edge.spool.transaction():
-                    edge.spool.holds.hold(item.record_id, _monotonic_ms(edge) + int(hold_seconds * 1000))
+                    edge.spool.holds.hold(item.record_id, begun_ms + 1 + int(hold_seconds * 1000))
                 _log.warning("held", record_id=item.record_id, reason=awaited.reason, remedy=awaited.remedy)
                 aside.append(Settled(item.record_id, awaited))
             except (InputRefused, PeerUnknown, RightDenied) as refusal:

@@ -89,8 +89,7 @@ class Authority:
 
     @classmethod
     def create(cls, name: str, now: datetime, trust_domain: str = "") -> Authority:
-        """A new authority with a key and a self-signed certificate. ``profiles.authority`` explains the last argument.
-        """
+        """A new authority with a key and a self-signed certificate. ``trust_domain``: see ``profiles.authority``."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = profiles.authority(name, key.public_key(), now, trust_domain).issuer_name(profiles.common_name(name))
         return cls(key, builder.sign(key, hashes.SHA256()))

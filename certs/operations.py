@@ -195,9 +195,7 @@ def publish_lists(
     return authorities
 
 
-def write_credential(
-    key: PrivateKey, certificate: x509.Certificate, certificate_path: Path
-) -> tuple[Path, Path]:
+def write_credential(key: PrivateKey, certificate: x509.Certificate, certificate_path: Path) -> tuple[Path, Path]:
     """Write a certificate, its key beside it, and for a Kafka node its keystore. Returns the first two paths."""
     key_path = certificate_path.with_suffix(".key")
     private_pem, certificate_pem = key_pem(key), certificate.public_bytes(Encoding.PEM)

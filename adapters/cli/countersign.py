@@ -77,7 +77,9 @@ def countersign(
     if show is not None:
         _write(contents, show)
         unread = [section.name for section in body.sections if section.name not in contents]
-        click.echo(f"not to be read without the agency's archive key: {', '.join(unread)}" if unread else "all is there")
+        click.echo(
+            f"not to be read without the agency's archive key: {', '.join(unread)}" if unread else "all is there"
+        )
         return
     if not yes:
         click.confirm("Have you seen what is in it, and do you sign it?", abort=True, err=True)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -189,7 +189,6 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     known.usable(directory.latest)
     plain_kinds = frozenset(config.plain_kinds)
     sealing = Sealing(lambda: known.usable(directory.latest), AesGcmCipher(), HpkeWrapper(), plain_kinds)
-    signing = load_signing(config, lambda: directory.latest)
     has_keys = config.encryption_keys != Path()
     opening = Opening(AesGcmCipher(), FolderKeys(config.encryption_keys)) if has_keys else None
     spool = Spool(profile.folder / "spool.db")
@@ -208,7 +207,15 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             edge = Edge(
                 principal.agency,
                 spool,
-                RecordComposer(principal, signer.current, codec, SystemEntropy(), clock, sealing=sealing, signing=signing),
+                RecordComposer(
+                    principal,
+                    signer.current,
+                    codec,
+                    SystemEntropy(),
+                    clock,
+                    sealing=sealing,
+                    signing=load_signing(config, lambda: directory.latest),
+                ),
                 RecordVerifier(principal.agency, codec, opening),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),

@@ -121,7 +121,8 @@ class RecordComposer:
         """Seal the sections and put their digests into the body, serialise the body once, and sign those bytes.
 
         If others must sign too, the envelope lacks their signatures (broker/client/signing.py). Sections that the
-        directory lets this agency publish plain are salted instead. Each call makes a new record with a new id. So keep the envelope: after a failure, send the same envelope again.
+        directory lets this agency publish plain are salted instead. Each call makes a new record with a new id. So keep
+        the envelope: after a failure, send the same envelope again.
 
         Raises:
             EnvelopeMalformed, KindUnknown: the draft breaks a rule, so the broker would refuse it.

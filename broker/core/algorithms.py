@@ -133,9 +133,7 @@ def rule_for(rules: Rules, kind: str, at_ms: int, *, ahead: bool = False) -> Sig
     rule = rules.signatures.get(kind, ONE_SIGNATURE)
     if at_ms < rule.from_ms and not ahead:
         rule = ONE_SIGNATURE
-    good = tuple(
-        name for name in rule.algorithms if (end := end_of(rules, name)) is None or at_ms < end
-    )
+    good = tuple(name for name in rule.algorithms if (end := end_of(rules, name)) is None or at_ms < end)
     if not good:
         message = f"of the algorithms that a {kind} must be signed with, all have ended: {', '.join(rule.algorithms)}"
         raise AlgorithmEnded(message)
@@ -170,6 +168,8 @@ def check_required(rules: Rules, body: Body, signers: Iterable[Signs], at_ms: in
             seen.update(own.values())
             principals += 1
     if principals < rule.principals:
-        who = "one principal" if rule.principals == 1 else f"each of {rule.principals} principals with keys of their own"
+        who = (
+            "one principal" if rule.principals == 1 else f"each of {rule.principals} principals with keys of their own"
+        )
         message = f"a {body.kind} needs signatures by {who} of {body.publisher}, of {' and '.join(rule.algorithms)}"
         raise SignatureMissing(message, record_id=body.record_id)

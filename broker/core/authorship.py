@@ -154,17 +154,7 @@ def claim(
     Raises:
         EnvelopeMalformed, KindUnknown, SignatureInvalid, SignatureMissing, SignerUnknown, SignerNotPrincipal
     """
-    # (3) and (4) One signature of each signer, of an algorithm for records.
-    missing = len(body.signers) - len(envelope.signatures)
-    if missing < 0 or not envelope.signatures:
-        message = "a record carries one signature of each signer that its body names"
-        raise EnvelopeMalformed(message, record_id=body.record_id)
-    if missing:
-        message = f"of the {len(body.signers)} signatures that its body names, the record lacks {missing}"
-        raise SignatureMissing(message, record_id=body.record_id)
-    if not all(signs_records(signer.algorithm) for signer in body.signers):
-        message = "the body names an algorithm that signs no records"
-        raise EnvelopeMalformed(message, record_id=body.record_id)
+    _check_count(envelope, body)
     # (5) Its kind.
     if not exchange or body.publisher != exchange:
         check_kind(body.kind, body.stream)
@@ -187,6 +177,20 @@ def claim(
             message = f"a signature is not of {signer.algorithm}, as the body says"
             raise SignatureInvalid(message, record_id=body.record_id)
     return Claim(envelope, body, signers)
+
+
+def _check_count(envelope: Envelope, body: Body) -> None:
+    # (3) and (4) One signature of each signer, of an algorithm for records.
+    missing = len(body.signers) - len(envelope.signatures)
+    if missing < 0 or not envelope.signatures:
+        message = "a record carries one signature of each signer that its body names"
+        raise EnvelopeMalformed(message, record_id=body.record_id)
+    if missing:
+        message = f"of the {len(body.signers)} signatures that its body names, the record lacks {missing}"
+        raise SignatureMissing(message, record_id=body.record_id)
+    if not all(signs_records(signer.algorithm) for signer in body.signers):
+        message = "the body names an algorithm that signs no records"
+        raise EnvelopeMalformed(message, record_id=body.record_id)
 
 
 def check_signature(claimed: Claim[_Certificate], *, holds: Sequence[bool] | None = None) -> None:

@@ -73,8 +73,9 @@ def read_request(path: Path) -> CertificateRequest:
     """Read a request, PEM or DER, and check all that it can prove.
 
     Raises:
-        RequestInvalid: it cannot be read, nobody has shown to have its key, its key is of no algorithm for certificates, it names no
-            principal or several, or it asks for more than names and usages, such as to be an authority.
+        RequestInvalid: it cannot be read, nobody has shown to have its key, its key is neither on P-256 nor of
+            ML-DSA-65, it names no principal or several, or it asks for more than names and usages, such as to be an
+            authority.
     """
     try:
         data = read_file(path, MAX_REQUEST_BYTES)
@@ -87,7 +88,9 @@ def read_request(path: Path) -> CertificateRequest:
     if not signed:
         _refuse(path, "is not signed with the key that it names: nobody has shown to have this key")
     # (2) A key that certificates of this exchange may have.
-    if not isinstance(key, mldsa.MLDSA65PublicKey) and not (isinstance(key, ec.EllipticCurvePublicKey) and is_p256(key)):
+    if not isinstance(key, mldsa.MLDSA65PublicKey) and not (
+        isinstance(key, ec.EllipticCurvePublicKey) and is_p256(key)
+    ):
         _refuse(path, "has a key that is neither on P-256 nor of ML-DSA-65")
     # (3) It asks for names and usages, and for nothing else.
     if {extension.oid for extension in asked} != _EXTENSIONS:

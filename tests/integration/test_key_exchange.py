@@ -12,6 +12,7 @@ from tests.support.records import CODEC
 
 if TYPE_CHECKING:
     import asyncio
+
     from tests.support.exchange import Exchange
 
 X25519MLKEM768: Final = 0x11EC
@@ -37,8 +38,8 @@ class Tap(Link):
             await writer.drain()
 
 
-def server_hello(flow: bytes) -> dict[int, bytes]:
-    """The extensions of the ServerHello with which a flow begins (RFC 8446 section 4.1.3). None: it begins otherwise."""
+def server_hello(flow: bytes | bytearray) -> dict[int, bytes]:
+    """The extensions of the ServerHello with which a flow begins (RFC 8446 section 4.1.3). Empty: it has none."""
     if len(flow) < 6 or flow[0] != _HANDSHAKE or flow[5] != _SERVER_HELLO:
         return {}
     hello = flow[9 : 9 + int.from_bytes(flow[6:9], "big")]
@@ -58,7 +59,8 @@ async def test_client_and_broker_agree_on_the_hybrid_key_exchange(exchange: Exch
     async with Tap() as tap:
         tap.mend(exchange.target)
         async with open_channel(ConnectionSettings(tap.target), files.read()) as channel:
-            assert await Publisher(channel, CODEC, exchange.receipts()).publish(exchange.maker().make())
+            receipt = await Publisher(channel, CODEC, exchange.receipts()).publish(exchange.maker().make())
+    assert receipt.statement
     hellos = [hello for flow in tap.flows if (hello := server_hello(flow))]
     assert hellos
     for hello in hellos:

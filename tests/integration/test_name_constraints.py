@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,7 +14,7 @@ from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Publisher
 from broker.core.errors import ConnectionFailed, SignerCertificateInvalid
 from broker.core.identity import Principal
-from broker.trust.certificates import load_certificates, pem, signing_validity
+from broker.trust.certificates import pem, signing_validity
 from broker.trust.keys import private_key_pem
 from broker.wire.tls import TlsFiles
 from certs import profiles
@@ -46,7 +45,8 @@ def issued(authority: Authority, profile: Profile, principal: Principal, pki: Sa
 
 
 def openssl_accepts(files: TlsFiles) -> bool:
-    command = ["openssl", "verify", "-CAfile", files.authorities, "-no-CApath", "-no-CAstore", files.certificate]
+    paths = ["-CAfile", str(files.authorities), "-no-CApath", "-no-CAstore", str(files.certificate)]
+    command = ["openssl", "verify", *paths]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0 or "permitted subtree violation" in found.stderr
     return found.returncode == 0
@@ -82,7 +82,8 @@ async def test_a_broker_s_tls_refuses_a_client_of_another_trust_domain(exchange:
     authority = exchange.pki.authority("tls")
     ours = issued(authority, profiles.TLS_CLIENT, OURS, exchange.pki, tmp_path)
     async with open_channel(ConnectionSettings(exchange.target), ours.read()) as channel:
-        assert await Publisher(channel, CODEC, exchange.receipts()).publish(exchange.maker().make())
+        receipt = await Publisher(channel, CODEC, exchange.receipts()).publish(exchange.maker().make())
+        assert receipt.statement
     foreign = issued(authority, profiles.TLS_CLIENT, FOREIGN, exchange.pki, tmp_path)
     async with open_channel(ConnectionSettings(exchange.target), foreign.read()) as channel:
         # Not PeerUnknown: the handshake itself fails, before the broker asks who it is.
@@ -105,8 +106,9 @@ async def test_a_client_s_tls_refuses_a_server_of_another_trust_domain(
         own = issued(authority, profiles.TLS_CLIENT, OURS, pki, tmp_path)
         try:
             async with open_channel(ConnectionSettings(f"localhost:{port}"), own.read()) as channel:
+                call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/sample.Service/Method")
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await channel.unary_unary("/sample.Service/Method")(b"", timeout=30)
+                    await call(b"", timeout=60)
             # Nobody offers this method. To say so, the two must have believed each other.
             expected = grpc.StatusCode.UNIMPLEMENTED if accepted else grpc.StatusCode.UNAVAILABLE
             assert caught.value.code() is expected

@@ -85,7 +85,7 @@ def request_file(barcode: str) -> bytes:
 
 async def until(folder: Path, pattern: str) -> Path:
     async with asyncio.timeout(60):
-        while not (found := list(folder.glob(pattern))):
+        while not (found := list(folder.glob(pattern))):  # noqa: ASYNC110, ASYNC240 - a folder has no event
             await asyncio.sleep(0.02)
     return found[0]
 
@@ -93,7 +93,7 @@ async def until(folder: Path, pattern: str) -> Path:
 async def settled(outbound: Outbound) -> list[Published | CaseExchangeError]:
     """What becomes of the records that are held, when their time has come."""
     async with asyncio.timeout(60):
-        while not (results := await outbound.publish_spooled()):
+        while not (results := await outbound.publish_spooled()):  # noqa: ASYNC110 - a hold ends by the clock
             await asyncio.sleep(0.02)
     return results
 

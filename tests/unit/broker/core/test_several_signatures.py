@@ -124,7 +124,9 @@ def misnamed(world: World) -> Envelope:
 
 def with_algorithm(world: World, algorithm: str) -> Envelope:
     first, *others = map(named, world.desk.all)
-    return sealed_with(body_of([first, others[0]._replace(algorithm=algorithm), *others[1:]], world.now_ms), world.desk.all)
+    return sealed_with(
+        body_of([first, others[0]._replace(algorithm=algorithm), *others[1:]], world.now_ms), world.desk.all
+    )
 
 
 def swapped(envelope: Envelope, one: int, other: int) -> Envelope:
@@ -281,7 +283,10 @@ def test_a_record_is_enough_if_and_only_if_enough_principals_signed_with_every_a
     rules = world.desk.with_rules({KIND: SignatureRule(BOTH, principals)})
     signers = [keyring.signer(keys[number].certificate_sha256) for number in chosen]
     body = body_of([named(keys[number]) for number in chosen], world.now_ms)
-    by_principal = {"gateway": {n % 2 for n in chosen if n in (0, 1, 4, 5)}, CHIEF: {n % 2 for n in chosen if n in (2, 3)}}
+    by_principal = {
+        "gateway": {n % 2 for n in chosen if n in (0, 1, 4, 5)},
+        CHIEF: {n % 2 for n in chosen if n in (2, 3)},
+    }
     enough = sum(algorithms == {0, 1} for algorithms in by_principal.values()) >= principals
     try:
         check_required(rules, body, signers, world.now_ms)
@@ -307,6 +312,9 @@ def test_the_registry_and_the_directory_end_an_algorithm_whichever_is_first(
 
 
 def test_a_body_has_room_for_the_most_that_a_directory_can_demand(world: World) -> None:
-    most = [NamedSigner(bytes([number] * 32), name) for number, name in enumerate(itertools.islice(itertools.cycle(BOTH), 16))]
+    most = [
+        NamedSigner(bytes([number] * 32), name)
+        for number, name in enumerate(itertools.islice(itertools.cycle(BOTH), 16))
+    ]
     assert len(most) == MAX_SIGNERS >= 8
     assert CODEC.parse_body(CODEC.encode_body(body_of(most, world.now_ms))).signers == tuple(most)

@@ -16,17 +16,28 @@ from structlog.testing import capture_logs
 
 from adapters.base import Limits
 from adapters.cli.countersign import countersign
+from adapters.edge.countersigning import load_signer
 from adapters.edge.edge import open_edge
 from adapters.gateway.outbound import Outbound
 from broker.bootstrap.export import signed_record
+from broker.cli.directorymembers import add_certificate
 from broker.client.publisher import Published
 from broker.core.algorithms import SignatureRule
 from broker.core.bundle import PartitionRecords
-from broker.core.errors import CaseExchangeError, CountersignatureAwaited, SignatureMissing, SigningKeyMissing
+from broker.core.envelope import ML_DSA_65
+from broker.core.errors import (
+    CaseExchangeError,
+    CountersignatureAwaited,
+    RequestInvalid,
+    SignatureMissing,
+    SigningKeyMissing,
+)
 from broker.core.identity import Principal
-from broker.trust.certificates import pem
+from broker.trust.certificates import der, pem
+from broker.trust.directory_payload import parse_payload
 from broker.trust.exports import check_cms, check_dsse, check_sigstore, cms_of, dsse_of, sigstore_of
 from certs import operations, profiles
+from certs.cli import certs
 from certs.development import KEY_FOLDER
 from certs.rights import SHANXI, TRUST_DOMAIN
 from certs.storage import write_public
@@ -211,3 +222,26 @@ async def test_a_kind_that_needs_two_people_waits_for_the_second_who_sees_what_h
             assert (edge.spool.outgoing(10), list(box.iterdir())) == ([], [])
         assert "SYN-1" in (await delivered(exchange, tmp_path)).read_text()
         assert (await replayed(exchange, tmp_path / "whole.bundle")).report().clean
+
+
+def test_an_agency_asks_for_its_ml_dsa_65_certificate_and_governance_lists_it_beside_the_first(tmp_path: Path) -> None:
+    pki = SamplePki.build(tmp_path / "pki")
+    keys, profile = tmp_path / "keys", "--profile=signing-ml-dsa-65"
+
+    def run(command: Any, *options: str) -> None:
+        result = CliRunner().invoke(command, options)
+        assert (result.exit_code, result.exception) == (0, None), result.output
+
+    run(certs, "request", f"--agency={SHANXI}", profile, f"--folder={keys}")
+    request = keys / "signing-ml-dsa-65.csr"
+    root = str(tmp_path / "pki")
+    run(certs, "sign", str(request), f"--agency={SHANXI}", profile, f"--pki={root}")
+    payload = tmp_path / "payload.json"
+    document, governance = str(pki.folder.directory), str(pki.folder.governance_public_key)
+    run(add_certificate, document, f"--root={governance}", f"--request={request}", f"--out={payload}")
+    listed = parse_payload(payload.read_bytes(), b"").agencies[SHANXI].signing_certificates
+    signer = load_signer(request.with_suffix(".pem"))
+    assert (signer.algorithm, listed) == (ML_DSA_65, (der(pki.signer(SHANXI).certificate), der(signer.certificate)))
+    # It is no certificate for another purpose, and no key is certified twice.
+    again = CliRunner().invoke(certs, ["sign", str(request), f"--agency={SHANXI}", f"--pki={root}"])
+    assert isinstance(again.exception, RequestInvalid)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from broker.core.identity import Principal
+    from broker.trust.recordkeys import RecordKey
     from certs.profiles import Profile
 
 REASONS: Final = {
@@ -87,10 +88,10 @@ class Authority:
         self._crl_number = crl_number
 
     @classmethod
-    def create(cls, name: str, now: datetime) -> Authority:
-        """A new authority with a key and a self-signed certificate."""
+    def create(cls, name: str, now: datetime, trust_domain: str = "") -> Authority:
+        """A new authority with a key and a self-signed certificate. ``trust_domain``: see ``profiles.authority``."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = profiles.authority(name, key.public_key(), now).issuer_name(profiles.common_name(name))
+        builder = profiles.authority(name, key.public_key(), now, trust_domain).issuer_name(profiles.common_name(name))
         return cls(key, builder.sign(key, hashes.SHA256()))
 
     @property
@@ -107,7 +108,7 @@ class Authority:
         self,
         profile: Profile,
         principal: Principal,
-        public_key: ec.EllipticCurvePublicKey,
+        public_key: RecordKey,
         now: datetime,
         *,
         lifetime: timedelta | None = None,

@@ -18,7 +18,7 @@ from certs import development, operations
 from certs.authority import REASONS
 from certs.folder import AUTHORITY_KINDS, PkiFolder
 from certs.options import days_option, json_option, lifetime_of, now_utc, pki_option, print_facts
-from certs.profiles import LOCAL_NAMES, PROFILES, SIGNING, profile_of
+from certs.profiles import LOCAL_NAMES, PROFILES, SIGNING, SIGNING_ML_DSA_65, profile_of
 from certs.requesting import renew, request, sign
 from certs.rights import EXCHANGE, TRUST_DOMAIN
 from certs.show import describe
@@ -208,7 +208,7 @@ def _print_credential(credential: operations.Credential, *, as_json: bool) -> No
         "key": str(credential.key_path),
         "not_after": credential.certificate.not_valid_after_utc.isoformat(),
     }
-    if profile_of(credential.certificate) is SIGNING:
+    if profile_of(credential.certificate) in (SIGNING, SIGNING_ML_DSA_65):
         facts["directory"] = "lists it"
     print_facts(facts, as_json=as_json)
 

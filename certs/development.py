@@ -63,7 +63,8 @@ def create(root: Path, now: datetime, *, force: bool = False, plain: bool = Fals
     pki = PkiFolder(make_folder(root))
     make_folder(pki.trust)
     authorities = {
-        kind: Authority.create(f"case-exchange development {kind} authority", now) for kind in AUTHORITY_KINDS
+        kind: Authority.create(f"case-exchange development {kind} authority", now, _named_by(kind))
+        for kind in AUTHORITY_KINDS
     }
     agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members(plain=plain)}
     _equip_kafka(pki, authorities["kafka"], now)
@@ -88,6 +89,11 @@ def create(root: Path, now: datetime, *, force: bool = False, plain: bool = Fals
     # Last, because a PKI without a directory is visibly unfinished.
     write_public(pki.directory, sign_directory(directory_payload(directory), _write_governance_key(pki)))
     return pki
+
+
+def _named_by(kind: AuthorityKind) -> str:
+    """The trust domain to which an authority is held. Only that of TLS: its peers know the constraint."""
+    return TRUST_DOMAIN if kind == "tls" else ""
 
 
 def _make_room(root: Path, *, force: bool) -> None:

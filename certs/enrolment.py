@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from broker.core.errors import CertificateInvalid, RequestInvalid, SetupInvalid
 from broker.files import exclusive
 from broker.trust.certificates import pem
-from broker.trust.keys import private_key_pem
 from broker.trust.renewal import request_of
 from broker.trust.requests import key_sha256, make_request, read_request
 from certs.folder import AUTHORITY_KINDS
 from certs.profiles import general_name, is_server_name, profile_of, subject
+from certs.signingkeys import key_pem, new_key
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from broker.trust.requests import CertificateRequest
     from certs.folder import PkiFolder
     from certs.profiles import Profile
+    from certs.signingkeys import PrivateKey
 
 
 SUFFIX: Final = ".pem"
@@ -162,14 +161,14 @@ def make_key(
     key_path: Path, request_path: Path, profile: Profile, principal: Principal, server_names: Sequence[str]
 ) -> Requested:
     """Make a key and its request. The caller has the folder (``changing``), and looked that no key is there."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    write_private(key_path, private_key_pem(key))
+    key = new_key(profile)
+    write_private(key_path, key_pem(key))
     write_request(key, request_path, profile, principal, server_names)
     return Requested(request_path, key_path, key_sha256(key.public_key()))
 
 
 def write_request(
-    key: ec.EllipticCurvePrivateKey,
+    key: PrivateKey,
     path: Path,
     profile: Profile,
     principal: Principal,

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.core.errors import CertificateInvalid, DirectoryInvalid, SetupInvalid
@@ -18,10 +17,11 @@ from broker.trust.certificates import der, find_issuer, load_certificates, princ
 from broker.trust.directory import open_directory, sign_directory, successions_of
 from broker.trust.directory_payload import directory_payload
 from broker.trust.governance import Governance
-from broker.trust.keys import load_signing_key, private_key_pem
+from broker.trust.keys import load_signing_key
 from certs.folder import AUTHORITY_KINDS
 from certs.kafka import keystore_of
 from certs.profiles import KAFKA_NODE, LOCAL_NAMES, SIGNING, profile_of
+from certs.signingkeys import key_pem, new_key
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from certs.authority import Authority, Issued
     from certs.folder import PkiFolder
     from certs.profiles import AuthorityKind, Profile
+    from certs.signingkeys import PrivateKey
 
 LIST_LIFETIME: Final = timedelta(days=7)
 """The lifetime of a revocation list, unless the operator chooses another."""
@@ -194,17 +195,15 @@ def publish_lists(
     return authorities
 
 
-def write_credential(
-    key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, certificate_path: Path
-) -> tuple[Path, Path]:
+def write_credential(key: PrivateKey, certificate: x509.Certificate, certificate_path: Path) -> tuple[Path, Path]:
     """Write a certificate, its key beside it, and for a Kafka node its keystore. Returns the first two paths."""
     key_path = certificate_path.with_suffix(".key")
-    key_pem, certificate_pem = private_key_pem(key), certificate.public_bytes(Encoding.PEM)
-    write_private(key_path, key_pem)
+    private_pem, certificate_pem = key_pem(key), certificate.public_bytes(Encoding.PEM)
+    write_private(key_path, private_pem)
     write_public(certificate_path, certificate_pem)
     if profile_of(certificate) is KAFKA_NODE:
         # Kafka reads both from one file (KIP-651).
-        write_private(keystore_of(certificate_path), key_pem + certificate_pem)
+        write_private(keystore_of(certificate_path), private_pem + certificate_pem)
     return certificate_path, key_path
 
 
@@ -219,11 +218,11 @@ def _certify(
     lifetime: timedelta | None = None,
 ) -> Credential:
     with pki.locked():
-        directory = _directory_to_amend(pki) if profile is SIGNING else None
+        directory = _directory_to_amend(pki) if profile.authority == SIGNING.authority else None
         if directory is not None:
             directory.agency(principal.agency)
         authority = pki.load_authority(profile.authority)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = new_key(profile)
         certificate = authority.issue(
             profile, principal, key.public_key(), now, server_names=server_names, lifetime=lifetime
         )

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from broker.core.envelope import ECDSA_P256_SHA256, ML_DSA_65
 from broker.core.errors import CertificateInvalid
 from broker.trust.certificates import DOCUMENT_SIGNING
+from broker.trust.recordkeys import algorithm_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from broker.core.identity import Principal
+    from broker.trust.recordkeys import RecordKey
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LONGEST_NAME: Final = 253
@@ -59,6 +62,7 @@ class Profile:
     authority: AuthorityKind
     lifetime: timedelta
     usages: tuple[x509.ObjectIdentifier, ...]
+    algorithm: str = ECDSA_P256_SHA256
 
     @property
     def is_server(self) -> bool:
@@ -68,7 +72,7 @@ class Profile:
     @property
     def file_stem(self) -> str:
         """The name of its key and certificate files, without suffix."""
-        return self.authority
+        return self.authority if self.algorithm == ECDSA_P256_SHA256 else self.name
 
 
 TLS_SERVER: Final = Profile("tls-server", "tls", TLS_LIFETIME, (ExtendedKeyUsageOID.SERVER_AUTH,))
@@ -78,6 +82,8 @@ TLS_PEER: Final = Profile(
 )
 """For a broker. It is a server, and also a client that asks other brokers for their status."""
 SIGNING: Final = Profile("signing", "signing", SIGNING_LIFETIME, (DOCUMENT_SIGNING,))
+SIGNING_ML_DSA_65: Final = Profile("signing-ml-dsa-65", "signing", SIGNING_LIFETIME, (DOCUMENT_SIGNING,), ML_DSA_65)
+"""Beside the other signing certificate, where the directory demands it (docs/algorithms.md)."""
 KAFKA_NODE: Final = Profile(
     "kafka-node", "kafka", TLS_LIFETIME, (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 )
@@ -85,7 +91,8 @@ KAFKA_NODE: Final = Profile(
 KAFKA_CLIENT: Final = Profile("kafka-client", "kafka", TLS_LIFETIME, (ExtendedKeyUsageOID.CLIENT_AUTH,))
 """Its lifetime is short because Kafka reads no revocation lists: a stolen key works until its certificate expires."""
 PROFILES: Final = {
-    profile.name: profile for profile in (TLS_SERVER, TLS_CLIENT, TLS_PEER, SIGNING, KAFKA_NODE, KAFKA_CLIENT)
+    profile.name: profile
+    for profile in (TLS_SERVER, TLS_CLIENT, TLS_PEER, SIGNING, SIGNING_ML_DSA_65, KAFKA_NODE, KAFKA_CLIENT)
 }
 
 KAFKA_NODE_PREFIX: Final = "kafka-node-"
@@ -113,7 +120,7 @@ def kafka_name(principal: Principal) -> str:
 def profile_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> Profile | None:
     """The profile of a leaf certificate or of a request, or None.
 
-    It is known by its extended key usage, and for Kafka by its name.
+    It is known by its extended key usage and the algorithm of its key, and for Kafka by its name.
     """
     try:
         usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
@@ -122,11 +129,14 @@ def profile_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -
     # Only Kafka's common names contain a slash: names of agencies and systems have none.
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     for_kafka = any("/" in str(name.value) for name in names)
+    algorithm = algorithm_of(certificate.public_key())
     return next(
         (
             profile
             for profile in PROFILES.values()
-            if set(profile.usages) == usages and (profile.authority == "kafka") == for_kafka
+            if set(profile.usages) == usages
+            and (profile.authority == "kafka") == for_kafka
+            and profile.algorithm == algorithm
         ),
         None,
     )
@@ -135,7 +145,7 @@ def profile_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -
 def leaf(
     profile: Profile,
     principal: Principal,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: RecordKey,
     now: datetime,
     *,
     lifetime: timedelta | None = None,
@@ -168,15 +178,25 @@ def leaf(
     )
 
 
-def authority(name: str, public_key: ec.EllipticCurvePublicKey, now: datetime) -> x509.CertificateBuilder:
-    """An authority's own certificate without issuer and authority key identifier. It may issue only leaves."""
-    return (
+def authority(
+    name: str, public_key: ec.EllipticCurvePublicKey, now: datetime, trust_domain: str = ""
+) -> x509.CertificateBuilder:
+    """An authority's own certificate without issuer and authority key identifier. It may issue only leaves.
+
+    With a trust domain it may name principals of this one only (RFC 5280 section 4.2.1.10). docs/algorithms.md has who
+    holds it to that. DNS names and addresses stay free.
+    """
+    builder = (
         _certificate(common_name(name), public_key)
         .not_valid_before(now - BACKDATING)
         .not_valid_after(now + AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(authority=True), critical=True)
     )
+    if trust_domain:
+        permitted = [x509.UniformResourceIdentifier(trust_domain)]
+        builder = builder.add_extension(x509.NameConstraints(permitted, excluded_subtrees=None), critical=True)
+    return builder
 
 
 def common_name(text: str) -> x509.Name:
@@ -206,7 +226,7 @@ def _kafka_subject(profile: Profile, principal: Principal) -> str:
     return subject
 
 
-def _certificate(name: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _certificate(name: x509.Name, public_key: RecordKey) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from adapters.edge.anotherversion import BY_ANOTHER_DIRECTORY
 from adapters.edge.checkpoints import SeenCheckpoints
+from adapters.edge.countersigning import Countersigning, load_signing
 from adapters.edge.directories import SeenDirectories, key_history
 from adapters.edge.included import IncludedRecords
 from adapters.edge.known import KnownAgencies
@@ -32,15 +34,6 @@ from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
     DirectoryInvalid,
-    DirectoryVersionMissing,
-    EncryptionKeyNotInForce,
-    FormerReceiptInvalid,
-    KeyWrapsInvalid,
-    PeerUnknown,
-    RightDenied,
-    SectionNotAllowed,
-    SignerCertificateInvalid,
-    SignerUnknown,
 )
 from broker.core.former import stated
 from broker.core.sealing import sealed_from_ms
@@ -73,18 +66,6 @@ if TYPE_CHECKING:
     from broker.trust.expiries import Expiry
 
 _log = structlog.get_logger("adapters.edge.edge")
-_BY_ANOTHER_DIRECTORY: Final = (
-    DirectoryVersionMissing,
-    EncryptionKeyNotInForce,
-    FormerReceiptInvalid,
-    KeyWrapsInvalid,
-    PeerUnknown,
-    RightDenied,
-    SectionNotAllowed,
-    SignerCertificateInvalid,
-    SignerUnknown,
-)
-"""Errors that another directory version may not give."""
 
 
 class Edge(NamedTuple):
@@ -108,6 +89,7 @@ class Edge(NamedTuple):
     tls: WatchedTls
     signer: WatchedSigner
     open_directory: Callable[[bytes], Directory]
+    countersigning: Countersigning
 
     def reload_trust(self) -> None:
         """Read again what governance publishes, and the TLS files.
@@ -166,7 +148,7 @@ class Edge(NamedTuple):
             return await asyncio.to_thread(
                 lambda: verify_with(self.directories.from_seen(*times, sealed_from_ms=since_ms))
             )
-        except _BY_ANOTHER_DIRECTORY:
+        except BY_ANOTHER_DIRECTORY:
             answered = await self.directories.from_broker(*times, sealed_from_ms=since_ms)
         return await asyncio.to_thread(verify_with, answered)
 
@@ -225,7 +207,15 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             edge = Edge(
                 principal.agency,
                 spool,
-                RecordComposer(principal, signer.current, codec, SystemEntropy(), clock, sealing=sealing),
+                RecordComposer(
+                    principal,
+                    signer.current,
+                    codec,
+                    SystemEntropy(),
+                    clock,
+                    sealing=sealing,
+                    signing=load_signing(config, lambda: directory.latest),
+                ),
                 RecordVerifier(principal.agency, codec, opening),
                 Publisher(channel, codec, ReceiptVerifier(directory, keyring)),
                 Subscriber(channel),
@@ -241,6 +231,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 tls,
                 signer,
                 read,
+                Countersigning(profile.folder / "countersign", codec, keyring),
             )
             latest, seconds = lambda: directory.latest, profile.trust.reload_seconds
             work = (

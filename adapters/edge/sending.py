@@ -1,10 +1,11 @@
 """Send records from the spool, and store their receipts. For every program at an agency's edge.
 
-A refusal of one record can be of three sorts (docs/adr/0029-held-records.md has the list):
+A record can be kept back for four reasons (docs/adr/0029-held-records.md has the list):
 
 - For good: the record leaves the spool, with its reason.
 - Time cures it: the record is held, and with it the later records of its case. All others go meanwhile. If the clock
   was ahead and is right again, the record is issued again: same id, same numbers, new time, new signature.
+- A second principal has to sign it: the record is held too, until the signature lies there (countersigning.py).
 - The whole call is refused, or breaks: no record is at fault, so all wait. What was sent is sent again, byte for byte.
 """
 
@@ -19,7 +20,15 @@ import structlog
 
 from adapters.edge.again import asked_seconds, attempts
 from broker.client.publisher import Published
-from broker.core.errors import CaseExchangeError, InputRefused, Internal, IssuedInFuture, PeerUnknown, RightDenied
+from broker.core.errors import (
+    CaseExchangeError,
+    CountersignatureAwaited,
+    InputRefused,
+    Internal,
+    IssuedInFuture,
+    PeerUnknown,
+    RightDenied,
+)
 from broker.wire.receipts import receipt_bytes
 from broker.wire.status import RETRY_AFTER_MS
 
@@ -93,39 +102,61 @@ async def send_spooled(edge: Edge, refused: Refused, hold_seconds: float) -> Asy
         CaseExchangeError: the broker cannot be reached, or cannot accept now. Records without a receipt stay in the
             spool.
     """
-    waiting, dropped = await asyncio.to_thread(_next, edge, refused)
-    if not waiting and not dropped:
+    waiting, aside = await asyncio.to_thread(_next, edge, refused, hold_seconds)
+    if not waiting:
+        for each in aside:
+            yield each
         return
     await edge.checkpoints.before_sending()
     async with edge.publisher.stream() as stream:
-        while waiting or dropped:
-            for each in dropped:
+        while waiting:
+            for each in aside:
                 yield each
             results = await stream.publish([edge.codec.decode_envelope(item.envelope) for item in waiting])
             settled = [Settled(item.record_id, result) for item, result in zip(waiting, results, strict=True)]
             await asyncio.to_thread(_settle, edge, waiting, settled, refused, hold_seconds)
             for each in settled:
                 yield each
-            waiting, dropped = await asyncio.to_thread(_next, edge, refused)
+            waiting, aside = await asyncio.to_thread(_next, edge, refused, hold_seconds)
+        for each in aside:
+            yield each
 
 
-def _next(edge: Edge, refused: Refused) -> tuple[list[Outgoing], list[Settled]]:
-    """The records to be sent next, and those that cannot be issued again. What they are sent as is durable."""
-    now_ms = edge.clock.now_ms()
-    waiting = edge.spool.holds.ready(_BATCH, _BATCH_BYTES, _monotonic_ms(edge), now_ms)
-    if not any(item.refused_issue_ms for item in waiting):
-        return waiting, []
-    going: list[Outgoing] = []
-    dropped: list[Settled] = []
-    for item in waiting:
-        try:
-            with edge.spool.transaction():
-                going.append(_released(edge, item, now_ms) if item.refused_issue_ms else item)
-        except (InputRefused, PeerUnknown, RightDenied) as refusal:
-            # Keys or rights are others at the right time. Nobody can seal it anew without its contents.
-            _drop(edge, item, refusal, refused)
-            dropped.append(Settled(item.record_id, refusal))
-    return going, dropped
+def _next(edge: Edge, refused: Refused, hold_seconds: float) -> tuple[list[Outgoing], list[Settled]]:
+    """The records to be sent next, and those that are set aside: dropped, because they cannot be issued again, or held.
+
+    What they are sent as is durable. If none is to be sent, none may go now.
+    """
+    aside: list[Settled] = []
+    # One time for all: what is held here is not ready again before the next call.
+    begun_ms, now_ms = _monotonic_ms(edge), edge.clock.now_ms()
+    while True:
+        waiting = edge.spool.holds.ready(_BATCH, _BATCH_BYTES, begun_ms, now_ms)
+        going: list[Outgoing] = []
+        for item in waiting:
+            try:
+                going.append(_complete(edge, _released(edge, item, now_ms) if item.refused_issue_ms else item))
+            except CountersignatureAwaited as awaited:
+                with edge.spool.transaction():
+                    edge.spool.holds.hold(item.record_id, begun_ms + 1 + int(hold_seconds * 1000))
+                _log.warning("held", record_id=item.record_id, reason=awaited.reason, remedy=awaited.remedy)
+                aside.append(Settled(item.record_id, awaited))
+            except (InputRefused, PeerUnknown, RightDenied) as refusal:
+                # Keys or rights are others at the right time. Nobody can seal it anew without its contents.
+                _drop(edge, item, refusal, refused)
+                aside.append(Settled(item.record_id, refusal))
+        if going or not waiting:
+            return going, aside
+
+
+def _complete(edge: Edge, item: Outgoing) -> Outgoing:
+    """The record with the signatures of all principals. Raises CountersignatureAwaited."""
+    envelope = edge.countersigning.complete(item)
+    if envelope is not item.envelope:
+        with edge.spool.transaction():
+            edge.spool.holds.release(item.record_id, envelope)
+        edge.countersigning.forget(item.record_id)
+    return item._replace(envelope=envelope)
 
 
 def _drop(edge: Edge, item: Outgoing, refusal: CaseExchangeError, refused: Refused) -> None:
@@ -133,6 +164,7 @@ def _drop(edge: Edge, item: Outgoing, refusal: CaseExchangeError, refused: Refus
     refused(item.record_id, refusal, item.envelope)
     with edge.spool.transaction():
         edge.spool.drop_refused(item.record_id)
+    edge.countersigning.forget(item.record_id)
 
 
 def _released(edge: Edge, item: Outgoing, now_ms: int) -> Outgoing:
@@ -142,7 +174,8 @@ def _released(edge: Edge, item: Outgoing, now_ms: int) -> Outgoing:
         issued = edge.composer.issue_again(edge.codec.decode_envelope(envelope))
         envelope = edge.codec.encode_envelope(issued.envelope)
         _log.info("issued again", record_id=item.record_id)
-    edge.spool.holds.release(item.record_id, envelope)
+    with edge.spool.transaction():
+        edge.spool.holds.release(item.record_id, envelope)
     return item._replace(envelope=envelope, refused_issue_ms=0)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.core.audit.beginning import read_beginning
 from broker.core.bundle import BundleFrames, PartitionRecords
+from broker.core.envelope import ECDSA_P256_SHA256
 from broker.core.errors import BundleInvalid, CaseExchangeError, EnvelopeMalformed, ExportInvalid, RecordUnknown
 from broker.core.exporting import Authored, authored
 from broker.trust.exports import SignedRecord
@@ -86,7 +87,11 @@ def _first(found: list[BundleEntry], versions: list[DirectoryVersion]) -> Author
 
 
 def _signed(record: Authored) -> SignedRecord:
-    certificate = record.claim.certificate
+    signers = [each.certificate for each in record.claim.signers]
+    certificate = next((each for each in signers if each.algorithm == ECDSA_P256_SHA256), None)
+    if certificate is None:
+        message = "no ECDSA key signed the record, and the formats of others have no other signature here"
+        raise ExportInvalid(message)
     if not isinstance(certificate, ListedCertificate) or certificate.authority is None:
         message = "the record's certificate has no authority"
         raise ExportInvalid(message)

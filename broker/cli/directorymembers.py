@@ -14,7 +14,7 @@ from broker.cli.main import REFUSED
 from broker.cli.options import json_option, root_option
 from broker.core.enrolment import enrol, next_version, with_certificate
 from broker.core.errors import CertificateInvalid
-from broker.trust.certificates import der, load_certificates, p256_public_key, principal_of, signing_validity
+from broker.trust.certificates import der, load_certificates, principal_of, signing_validity
 from broker.trust.directory import open_directory
 from broker.trust.directory_diff import differences
 from broker.trust.directory_incarnations import check_incarnations
@@ -22,6 +22,7 @@ from broker.trust.directory_lint import lint as found_by_lint
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.governance import Governance
 from broker.trust.keyring import signing_authorities
+from broker.trust.recordkeys import record_key
 from broker.trust.requests import key_sha256, read_request
 from broker.trust.system import SystemClock
 
@@ -180,7 +181,7 @@ def _certified(directory: Directory, request: Path, certificate: Path | None) ->
         raise CertificateInvalid(message)
     found = load_certificates(path)[0]
     # An authority that certified another key could sign as this agency.
-    if p256_public_key(found) != asked.key or principal_of(found) != asked.principal:
+    if record_key(found) != asked.key or principal_of(found) != asked.principal:
         message = f"{path.name} is not the certificate of the key and the principal in {request.name}"
         raise CertificateInvalid(message)
     if asked.principal.trust_domain != directory.trust_domain:

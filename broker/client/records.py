@@ -22,8 +22,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.client.sealing import salt_all
+from broker.client.signing import ALONE
 from broker.core.authorship import check_proved, check_signature, claim, read_body
-from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor, check_body
+from broker.core.body import Body, Recipient, SectionDescriptor, check_body
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
 from broker.core.errors import NotAddressed, SealKeyMissing, SectionNotAllowed
 from broker.core.former import check_former
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.client.sealing import Opening, Sealing
+    from broker.client.signing import Signers, Signing
     from broker.core.identity import Principal
     from broker.core.inforce import DirectoryVersion
     from broker.core.policy import Directory
@@ -90,6 +92,7 @@ class RecordComposer:
         clock: Clock,
         *,
         sealing: Sealing | None = None,
+        signing: Signing = ALONE,
     ) -> None:
         """Take what records are made with.
 
@@ -100,6 +103,7 @@ class RecordComposer:
             entropy: where ids, salts and keys come from.
             clock: says when a record is issued.
             sealing: what sections are sealed with. None: all are plain, which needs the right to it.
+            signing: who else signs. Without it every record has one signature.
         """
         self._principal = principal
         self._signer = signer
@@ -107,6 +111,7 @@ class RecordComposer:
         self._entropy = entropy
         self._clock = clock
         self._sealing = sealing
+        self._signing = signing
 
     def use(self, signer: Signer) -> None:
         """Sign with another key from the next record on."""
@@ -115,15 +120,18 @@ class RecordComposer:
     def compose(self, draft: Draft) -> Composed:
         """Seal the sections and put their digests into the body, serialise the body once, and sign those bytes.
 
-        Sections that the directory lets this agency publish plain are salted instead. Each call makes a new record with
-        a new id. So keep the envelope: after a failure, send the same envelope again.
+        If others must sign too, the envelope lacks their signatures (broker/client/signing.py). Sections that the
+        directory lets this agency publish plain are salted instead. Each call makes a new record with a new id. So keep
+        the envelope: after a failure, send the same envelope again.
 
         Raises:
             EnvelopeMalformed, KindUnknown: the draft breaks a rule, so the broker would refuse it.
             EncryptionKeyMissing, PeerUnknown, SealInvalid: it cannot be sealed for a recipient.
+            SigningKeyMissing: it cannot be signed as the directory demands.
         """
         check_kind(draft.kind, draft.stream)
-        signer = self._signer
+        now_ms = self._clock.now_ms()
+        signers = self._signing.signers(self._principal.agency, draft.kind, now_ms, self._signer)
         body = Body(
             record_id=self._entropy.record_id(),
             kind=draft.kind,
@@ -132,16 +140,16 @@ class RecordComposer:
             publisher=self._principal.agency,
             system=self._principal.system,
             recipients=draft.recipients,
-            issued_at_ms=self._clock.now_ms(),
+            issued_at_ms=now_ms,
             expires_at_ms=draft.expires_at_ms,
             in_reply_to=draft.in_reply_to,
             supersedes=draft.supersedes,
             purpose=draft.purpose,
-            signers=(NamedSigner(signer.certificate_sha256, signer.algorithm),),
+            signers=signers.named,
             sections=tuple(SectionDescriptor(item.name, item.type, b"", item.audience) for item in draft.sections),
         )
         protect = salt_all if self._sealing is None else self._sealing.protect
-        return self._signed(signer, *protect(body, [item.content for item in draft.sections], self._entropy))
+        return self._signed(signers, *protect(body, [item.content for item in draft.sections], self._entropy))
 
     def issue_again(self, envelope: Envelope) -> Composed:
         """Sign a record anew that was refused because of its time: with the time of now, and all else as it was.
@@ -153,22 +161,23 @@ class RecordComposer:
             envelope: the record, with all of its sections.
 
         Raises:
-            EnvelopeMalformed: it cannot be read.
+            EnvelopeMalformed: it cannot be read. SigningKeyMissing: it cannot be signed as the directory demands.
             EncryptionKeyNotInForce, KeyWrapsInvalid, SealingRequired, PeerUnknown: by the newest directory it cannot
                 be sealed as it is at the new time. Nobody can seal it anew without its contents.
         """
-        signer, now_ms = self._signer, self._clock.now_ms()
-        named = NamedSigner(signer.certificate_sha256, signer.algorithm)
-        body = replace(self._codec.parse_body(envelope.body), issued_at_ms=now_ms, signers=(named,))
+        body, now_ms = self._codec.parse_body(envelope.body), self._clock.now_ms()
+        signers = self._signing.signers(body.publisher, body.kind, now_ms, self._signer)
+        body = replace(body, issued_at_ms=now_ms, signers=signers.named)
         if self._sealing is not None:
             check_sealing(self._sealing.directory(), body, now_ms)
-        return self._signed(signer, body, envelope.sections)
+        return self._signed(signers, body, envelope.sections)
 
-    def _signed(self, signer: Signer, body: Body, sections: tuple[Section, ...]) -> Composed:
+    def _signed(self, signers: Signers, body: Body, sections: tuple[Section, ...]) -> Composed:
         check_body(body)
         data = self._codec.encode_body(body)
-        signature = Signature(signer.certificate_sha256, signer.sign(pae(BODY_TYPE, data)))
-        return Composed(body, Envelope(BODY_TYPE, data, (signature,), sections))
+        message = pae(BODY_TYPE, data)
+        signatures = tuple(Signature(each.certificate_sha256, each.sign(message)) for each in signers.own)
+        return Composed(body, Envelope(BODY_TYPE, data, signatures, sections))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +271,8 @@ class RecordVerifier:
         # (1) The publisher signed it.
         claimed = claim(envelope, body, version.certificates)
         check_signature(claimed)
-        withheld = check_proved(claimed, accepted_at_ms, complete=False)
+        slack_ms = CHANGE_OF_DIRECTORY_MS
+        withheld = check_proved(claimed, version.directory, accepted_at_ms, complete=False, slack_ms=slack_ms)
         # (2) It is for us.
         if all(recipient.agency != self._agency for recipient in body.recipients):
             message = "the record is not addressed to this agency"

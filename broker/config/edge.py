@@ -27,6 +27,13 @@ class AgencyConfig(Section, frozen=True, kw_only=True):
     authorities: Annotated[Path, setting("authorities whose broker certificates are accepted")]
     signing_certificate: Annotated[Path, setting("the agency's signing certificate, as the directory lists it")]
     signing_key: Annotated[Path, setting("its private key, mode 0600")]
+    post_quantum_certificate: Annotated[
+        Path, setting("its ML-DSA-65 signing certificate, where the directory demands one (docs/algorithms.md)")
+    ] = Path()
+    post_quantum_key: Annotated[Path, setting("its private key, mode 0600")] = Path()
+    second_signers: Annotated[
+        Path, setting("certificates of the principals who sign second, where the directory demands several")
+    ] = Path()
     encryption_keys: Annotated[
         Path, setting("its key folder: private encryption keys with their statements (docs/keys.md); none: no keys")
     ] = Path()

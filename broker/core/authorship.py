@@ -4,40 +4,50 @@ A record is its publisher's if all of this holds, checked in this order:
 
 1. the type of its body is that of a record: BodyTypeUnsupported
 2. its body is well formed, in every field: EnvelopeMalformed
-3. it has exactly one signature, and its body names exactly one signer: EnvelopeMalformed. Both are lists, in the same
-   order. A later directory will say how many signatures a kind needs, and whose
-4. the algorithm that the body names is the one for records: EnvelopeMalformed
+3. it has a signature of each signer that its body names, in the same order, and of nobody else: EnvelopeMalformed,
+   and if some are missing, SignatureMissing
+4. each algorithm that the body names is one for records: EnvelopeMalformed
 5. its kind belongs on the stream that it names: KindUnknown
-6. the signature names the certificate that the body names: SignatureInvalid
-7. the directory lists that certificate: SignerUnknown
-8. the directory lists it for the agency that the body names as publisher: SignerNotPrincipal
-9. that certificate's key signed exactly these bytes: SignatureInvalid
-10. the certificate was valid, and not revoked, when the record was accepted: SignerCertificateInvalid, SignerRevoked
-11. the sections in this copy are those that were signed: SectionMismatch
+6. each signature names the certificate that the body names: SignatureInvalid
+7. the directory lists these certificates: SignerUnknown
+8. the directory lists them for the agency that the body names as publisher, and their keys are of the algorithms that
+   the body names: SignerNotPrincipal, SignatureInvalid
+9. these certificates' keys signed exactly these bytes: SignatureInvalid
+10. the signatures are those that the directory demands for the kind, of algorithms that had not ended when the record
+   was accepted (broker/core/algorithms.py): SignatureMissing, AlgorithmEnded
+11. the certificates were valid, and not revoked, when the record was accepted: SignerCertificateInvalid, SignerRevoked
+12. the sections in this copy are those that were signed: SectionMismatch
+
+A record may have more signatures than it needs. They hold too, or it is refused.
 
 The body must be parsed to learn who signed it. Nobody may act on its content before (9) holds. Afterwards
 broker/core/policy.py decides what the publisher may say, and to whom. The checks are split into functions, because the
 broker checks the signatures of many records together: ``read_body`` is (1) and (2), ``claim`` is (3) to (8),
-``check_signature`` is (9), ``check_proved`` is (10) and (11).
+``check_signature`` is (9), ``check_proved`` is (10) to (12).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from broker.core.envelope import BODY_TYPE, ECDSA_P256_SHA256
+from broker.core.algorithms import ALGORITHMS, check_required, signs_records
+from broker.core.envelope import BODY_TYPE
 from broker.core.errors import (
     BodyTypeUnsupported,
     EnvelopeMalformed,
     KindUnknown,
     SectionMismatch,
     SignatureInvalid,
+    SignatureMissing,
     SignerNotPrincipal,
 )
 from broker.core.sections import check_sections
 from broker.core.streams import OWN_KINDS, check_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.algorithms import Rules
     from broker.core.body import Body
     from broker.core.envelope import Envelope, Signature
 
@@ -48,6 +58,18 @@ class Certificate(Protocol):
     @property
     def agency(self) -> str:
         """The agency that the directory lists it for."""
+
+    @property
+    def system(self) -> str:
+        """The system of the agency that it names. With the agency, this is the principal."""
+
+    @property
+    def algorithm(self) -> str:
+        """The signature algorithm of its key, as it is written in bodies."""
+
+    @property
+    def public_key_der(self) -> bytes:
+        """Its public key, as SubjectPublicKeyInfo (DER)."""
 
     @property
     def revoked_at_ms(self) -> int | None:
@@ -89,13 +111,19 @@ class BodyReader(Protocol):
         """Read a body, or raise EnvelopeMalformed."""
 
 
+class SignedBy(NamedTuple, Generic[_Certificate]):
+    """A signature, and the certificate that is said to have made it."""
+
+    certificate: _Certificate
+    signature: Signature
+
+
 class Claim(NamedTuple, Generic[_Certificate]):
-    """A record, and the certificate that is said to have signed it. The signature is not checked yet."""
+    """A record, and the certificates that are said to have signed it. No signature is checked yet."""
 
     envelope: Envelope
     body: Body
-    certificate: _Certificate
-    signature: Signature
+    signers: tuple[SignedBy[_Certificate], ...]
 
 
 def read_body(envelope: Envelope, reader: BodyReader) -> Body:
@@ -125,65 +153,90 @@ def claim(
             own kinds, which nobody else may use.
 
     Raises:
-        EnvelopeMalformed, KindUnknown, SignatureInvalid, SignerUnknown, SignerNotPrincipal
+        EnvelopeMalformed, KindUnknown, SignatureInvalid, SignatureMissing, SignerUnknown, SignerNotPrincipal
     """
-    # (3) and (4) One signature, by one signer, of the one algorithm.
-    if len(envelope.signatures) != 1 or [signer.algorithm for signer in body.signers] != [ECDSA_P256_SHA256]:
-        message = f"a record carries exactly one signature, of algorithm {ECDSA_P256_SHA256}"
-        raise EnvelopeMalformed(message, record_id=body.record_id)
-    (signature,), (signer,) = envelope.signatures, body.signers
+    _check_count(envelope, body)
     # (5) Its kind.
     if not exchange or body.publisher != exchange:
         check_kind(body.kind, body.stream)
     elif (body.stream, body.kind) not in OWN_KINDS:
         message = "the record is the broker's own, and not of a kind that it writes there"
         raise KindUnknown(message)
-    # (6) The signature only hints at its certificate. The signed body says which it is.
-    if signature.certificate_sha256 != signer.certificate_sha256:
-        message = "the signature's certificate is not the one that the body names"
-        raise SignatureInvalid(message, record_id=body.record_id)
-    # (7) and (8) Listed, for the publisher.
-    certificate = certificates.signer(signer.certificate_sha256)
-    if certificate.agency != body.publisher:
-        message = "the signing certificate is another agency's"
-        raise SignerNotPrincipal(message, record_id=body.record_id)
-    return Claim(envelope, body, certificate, signature)
+    # (6) A signature only hints at its certificate. The signed body says which it is.
+    for signature, signer in zip(envelope.signatures, body.signers, strict=True):
+        if signature.certificate_sha256 != signer.certificate_sha256:
+            message = "a signature's certificate is not the one that the body names"
+            raise SignatureInvalid(message, record_id=body.record_id)
+    signers = tuple([SignedBy(certificates.signer(each.certificate_sha256), each) for each in envelope.signatures])
+    # (7) and (8) Listed, for the publisher, with a key of this algorithm.
+    for (certificate, signature), signer in zip(signers, body.signers, strict=True):
+        if certificate.agency != body.publisher:
+            message = "a signing certificate is another agency's"
+            raise SignerNotPrincipal(message, record_id=body.record_id)
+        size = ALGORITHMS[signer.algorithm].signature_bytes
+        if certificate.algorithm != signer.algorithm or len(signature.value) > size:
+            message = f"a signature is not of {signer.algorithm}, as the body says"
+            raise SignatureInvalid(message, record_id=body.record_id)
+    return Claim(envelope, body, signers)
 
 
-def check_signature(claimed: Claim[_Certificate], *, holds: bool | None = None) -> None:
-    """Check (9): the signature over the exact bytes.
+def _check_count(envelope: Envelope, body: Body) -> None:
+    # (3) and (4) One signature of each signer, of an algorithm for records.
+    missing = len(body.signers) - len(envelope.signatures)
+    if missing < 0 or not envelope.signatures:
+        message = "a record carries one signature of each signer that its body names"
+        raise EnvelopeMalformed(message, record_id=body.record_id)
+    if missing:
+        message = f"of the {len(body.signers)} signatures that its body names, the record lacks {missing}"
+        raise SignatureMissing(message, record_id=body.record_id)
+    if not all(signs_records(signer.algorithm) for signer in body.signers):
+        message = "the body names an algorithm that signs no records"
+        raise EnvelopeMalformed(message, record_id=body.record_id)
+
+
+def check_signature(claimed: Claim[_Certificate], *, holds: Sequence[bool] | None = None) -> None:
+    """Check (9): the signatures over the exact bytes.
 
     Args:
-        claimed: the record and its certificate.
-        holds: the result for this signature, if many signatures were checked together; None to check it here.
+        claimed: the record and its certificates.
+        holds: the results for these signatures, if those of many records were checked together; None to check them
+            here.
 
     Raises:
-        SignatureInvalid: this key did not sign these bytes.
+        SignatureInvalid: one of these keys did not sign these bytes.
     """
     if holds is None:
-        claimed.certificate.verify(claimed.envelope.signed_bytes, claimed.signature.value)
-    elif not holds:
-        message = "the signature is not by this key over these bytes"
+        for certificate, signature in claimed.signers:
+            certificate.verify(claimed.envelope.signed_bytes, signature.value)
+    elif not all(holds):
+        message = "a signature is not by this key over these bytes"
         raise SignatureInvalid(message, record_id=claimed.body.record_id)
 
 
-def check_proved(claimed: Claim[_Certificate], at_ms: int, *, complete: bool) -> tuple[str, ...]:
-    """Checks (10) and (11), for a record with a valid signature. Return the names of the sections that are not here.
+def check_proved(
+    claimed: Claim[_Certificate], rules: Rules, at_ms: int, *, complete: bool, slack_ms: int = 0
+) -> tuple[str, ...]:
+    """Checks (10) to (12), for a record with valid signatures. Return the names of the sections that are not here.
 
     Args:
-        claimed: the record and its certificate.
+        claimed: the record and its certificates.
+        rules: the directory version to judge by.
         at_ms: when it was accepted: milliseconds since the Unix epoch, UTC.
         complete: whether every section must be present, as at publishing.
+        slack_ms: so long before its acceptance the broker may have looked what the directory demands.
 
     Raises:
-        SignerCertificateInvalid, SignerRevoked, SectionMismatch
-        RevocationUnavailable: no revocation list says whether it was revoked.
+        SignatureMissing, AlgorithmEnded, SignerCertificateInvalid, SignerRevoked, SectionMismatch
+        RevocationUnavailable: no revocation list says whether a certificate was revoked.
     """
-    # (10) Valid at that time.
-    claimed.certificate.check_valid(at_ms)
-    # (11) The sections in this copy.
-    if complete and claimed.envelope.erased:
+    # (10) Enough, at that time.
+    check_required(rules, claimed.body, [each.certificate for each in claimed.signers], at_ms - slack_ms)
+    # (11) Valid at that time.
+    for each in claimed.signers:
+        each.certificate.check_valid(at_ms)
+    # (12) The sections in this copy.
+    envelope = claimed.envelope
+    if complete and envelope.erased:
         message = "a record that is published has no erased sections: its publisher orders that afterwards"
         raise SectionMismatch(message, record_id=claimed.body.record_id)
-    envelope = claimed.envelope
     return check_sections(claimed.body, envelope.sections, complete=complete, erased=envelope.erased)

@@ -6,6 +6,7 @@ What governance signs is one, and a record can be exported as one. Every other e
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from broker.core.strict import Fault, NotStrict, decode_base64, encode_base64
@@ -32,6 +33,10 @@ class DsseEnvelope(NamedTuple):
             "payload": encode_base64(self.payload),
             "signatures": [{"keyid": key_id, "sig": encode_base64(value)} for key_id, value in self.signatures],
         }
+
+    def encode(self) -> bytes:
+        """The JSON text, as one line."""
+        return json.dumps(self.as_json()).encode() + b"\n"
 
     @classmethod
     def from_json(cls, envelope: Any) -> DsseEnvelope:

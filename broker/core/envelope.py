@@ -37,6 +37,9 @@ KEY_RETIREMENT_TYPE: Final = "application/vnd.case-exchange.key-retirement.v1+js
 ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"
 """The signature algorithm of records: ASN.1 DER signatures."""
 
+ML_DSA_65: Final = "ml-dsa-65"
+"""The signature algorithm that a directory may demand beside it (FIPS 204): pure, with an empty context."""
+
 
 def pae(payload_type: str, payload: bytes) -> bytes:
     """DSSE's pre-authentication encoding: ``DSSEv1 SP LEN(type) SP type SP LEN(payload) SP payload``."""

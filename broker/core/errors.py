@@ -118,6 +118,16 @@ class EncryptionKeyMissing(InputRefused):
     remedy = "Ask the recipient for its key statement, wait for the directory that carries it, and publish again."
 
 
+class SigningKeyMissing(InputRefused):
+    """The directory demands a signature for this kind for which the edge has no key, or knows no second principal."""
+
+    reason = "SIGNING_KEY_MISSING"
+    remedy = (
+        "Set agency.post_quantum_certificate or agency.second_signers, have the directory list the certificates, and "
+        "publish again (docs/algorithms.md). Nothing was signed."
+    )
+
+
 class FormerReceiptInvalid(InputRefused):
     """A record came with a former receipt that proves nothing: forged, of another exchange, or of another record."""
 
@@ -275,6 +285,23 @@ class SignatureInvalid(SignatureRefused):
     remedy = "Sign the exact bytes that are sent. If the sender did so, somebody may have changed them on the way."
 
 
+class SignatureMissing(SignatureRefused):
+    """A record has fewer signatures than its body names, or than the directory demands for its kind."""
+
+    reason = "SIGNATURE_MISSING"
+    remedy = (
+        "Sign it as the directory demands: with every algorithm, and by as many principals (docs/algorithms.md). If "
+        "that was done, somebody removed a signature on the way."
+    )
+
+
+class AlgorithmEnded(SignatureRefused):
+    """The algorithms with which a record is signed had ended when it was accepted."""
+
+    reason = "ALGORITHM_ENDED"
+    remedy = "Sign with an algorithm that has not ended. Governance says which, in the directory (docs/algorithms.md)."
+
+
 class SignerUnknown(SignatureRefused):
     """The directory does not list the signing certificate."""
 
@@ -419,6 +446,16 @@ class ProofNotReady(Unavailable):
     remedy = (
         "Ask again, or wait with `case-exchange proof --wait SECONDS`. If witnesses are late, --without-cosignatures "
         "takes the checkpoint that there is."
+    )
+
+
+class CountersignatureAwaited(Unavailable):
+    """A record waits in the spool for the signature of another principal of its agency."""
+
+    reason = "COUNTERSIGNATURE_AWAITED"
+    remedy = (
+        "Take its file in the folder countersign to the second principal, who signs it with `case-exchange "
+        "countersign`, and lay the answer beside it."
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.former import check_former
-from broker.core.inforce import by_any, versions_at
+from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any, versions_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,5 +52,5 @@ def authored(entry: BundleEntry, reader: ReceiptReader, versions: Sequence[Direc
 def _signed_under(version: DirectoryVersion, entry: BundleEntry, body: Body, at_ms: int) -> Claim[Certificate]:
     claimed = claim(entry.envelope, body, version.certificates, exchange=version.directory.exchange)
     check_signature(claimed)
-    check_proved(claimed, at_ms, complete=False)
+    check_proved(claimed, version.directory, at_ms, complete=False, slack_ms=CHANGE_OF_DIRECTORY_MS)
     return claimed

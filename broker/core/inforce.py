@@ -111,7 +111,7 @@ class SignerEnd(NamedTuple):
 
 
 def signer_end(versions: Sequence[DirectoryVersion], envelope: Envelope, accepted_at_ms: int, of_ms: int) -> SignerEnd:
-    """What became of the certificate that signed a record, after the time at which it was judged.
+    """What became of the certificates that signed a record, after the time at which it was judged: the first end.
 
     Args:
         versions: in the order in which they came into force. The newest one says of a certificate whether it is
@@ -120,10 +120,15 @@ def signer_end(versions: Sequence[DirectoryVersion], envelope: Envelope, accepte
         accepted_at_ms: when it was accepted.
         of_ms: the time at which it was judged. Like the other, milliseconds since the Unix epoch, UTC.
     """
-    for version in (*versions[-1:], *versions_at(versions, accepted_at_ms)):
-        for signature in envelope.signatures:
-            with contextlib.suppress(CaseExchangeError):
-                signer = version.certificates.signer(signature.certificate_sha256)
-                ends = (signer.revoked_at_ms, signer.ended_at_ms)
-                return SignerEnd(*(None if end is None or end <= of_ms else end for end in ends))
-    return SignerEnd()
+    known = (*versions[-1:], *versions_at(versions, accepted_at_ms))
+    signers = [_signer(known, signature.certificate_sha256) for signature in envelope.signatures]
+    revoked = [signer.revoked_at_ms for signer in signers if signer is not None]
+    ended = [signer.ended_at_ms for signer in signers if signer is not None]
+    return SignerEnd(*(min((end for end in ends if end and end > of_ms), default=None) for ends in (revoked, ended)))
+
+
+def _signer(versions: Sequence[DirectoryVersion], certificate_sha256: bytes) -> Certificate | None:
+    for version in versions:
+        with contextlib.suppress(CaseExchangeError):
+            return version.certificates.signer(certificate_sha256)
+    return None

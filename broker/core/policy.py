@@ -14,6 +14,7 @@ from broker.core.errors import IssuedInFuture, PeerUnknown, RecordExpired, Right
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from broker.core.algorithms import SignatureRule
     from broker.core.body import Body, Routing
     from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
     from broker.core.incarnations import Incarnation
@@ -89,6 +90,7 @@ class Directory:
     each authority its certificates (DER): the signer of its timestamps first, the root last. ``incarnations`` declares
     which logs took the place of others. ``ended_log_keys`` says how far each log key counts that is not used any more.
     ``partitions`` says how many partitions a stream has. Of a stream that it does not name, nobody says it.
+    ``signatures`` says, by kind, which signatures a record needs. ``ended_algorithms``: see ``end_of``.
     """
 
     version: int
@@ -107,6 +109,8 @@ class Directory:
     incarnations: tuple[Incarnation, ...] = ()
     ended_log_keys: tuple[EndedLogKey, ...] = ()
     partitions: Mapping[str, int] = field(default_factory=dict)
+    signatures: Mapping[str, SignatureRule] = field(default_factory=dict)
+    ended_algorithms: Mapping[str, int] = field(default_factory=dict)
 
     def agency(self, agency: str) -> Agency:
         """The agency of this id.
@@ -244,47 +248,6 @@ def replay_sections(directory: Directory, agency: str, stream: str) -> frozenset
         message = f"{agency} may not replay the stream {stream}"
         raise RightDenied(message, agency=agency, stream=stream)
     return right.sections
-
-
-def rights_without_counterpart(directory: Directory) -> list[str]:
-    """Sentences about rights that no record can use: one side may publish and the other may not receive, or reversed.
-
-    A right with "*" counts as used if it meets one agency's right.
-    """
-    sent = {
-        (agency.id, kind, recipient)
-        for agency in directory.agencies.values()
-        for kind, right in agency.publish.items()
-        for recipient in right.recipients
-    }
-    received = {
-        (publisher, kind, agency.id)
-        for agency in directory.agencies.values()
-        for kind, right in agency.receive.items()
-        for publisher in right.publishers
-    }
-    found = []
-    for publisher, kind, recipient in sorted(sent):
-        if not _met(received, publisher, kind, recipient):
-            to, who = ("everybody", "nobody may") if recipient == ANY else (recipient, f"{recipient} may not")
-            found.append(f"{publisher} may publish {kind} to {to}, but {who} receive it from {publisher}")
-    for publisher, kind, recipient in sorted(received):
-        if not _met(sent, publisher, kind, recipient):
-            source, who = ("everybody", "nobody may") if publisher == ANY else (publisher, f"{publisher} may not")
-            found.append(f"{recipient} may receive {kind} from {source}, but {who} publish it to {recipient}")
-    return found
-
-
-def _met(rights: set[tuple[str, str, str]], publisher: str, kind: str, recipient: str) -> bool:
-    """Whether one of these rights covers at least a part of this one."""
-    return any(
-        one_kind == kind and _meet(one_publisher, publisher) and _meet(one_recipient, recipient)
-        for one_publisher, one_kind, one_recipient in rights
-    )
-
-
-def _meet(name: str, other: str) -> bool:
-    return name == other or ANY in (name, other)
 
 
 def _receive_right(directory: Directory, agency: str, body: Body | Routing) -> ReceiveRight | None:

@@ -155,6 +155,14 @@ class SignerCertificate(Protocol):
         """The agency that the directory lists it for. The certificate always names the same agency."""
 
     @property
+    def system(self) -> str:
+        """The system of the agency that the certificate names."""
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm of its key, as it is written in bodies."""
+
+    @property
     def public_key_der(self) -> bytes:
         """Its public key, as SubjectPublicKeyInfo (DER)."""
 

@@ -1,10 +1,11 @@
 """The numbered checks of a published record, before the log is asked. broker/services/publish.py has the others.
 
 1. its size: RecordTooLarge
-2. its named signer, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed, KindUnknown,
+2. its named signers, (1) to (8) of broker/core/authorship.py: BodyTypeUnsupported, EnvelopeMalformed, KindUnknown,
    SignatureRefused
 3. publisher and system are the peer's: SignerNotPrincipal
-4. the signer did sign it, (9) to (11) there, with a certificate that is valid now: SignatureRefused, SectionMismatch
+4. they did sign it, (9) to (12) there, as the directory demands and with certificates that are valid now:
+   SignatureRefused, SectionMismatch
 5. policy on kind, recipients, sections, purpose, and that it is sealed for those who may have it: RightDenied,
    PeerUnknown, SealingRequired, KeyWrapsInvalid, EncryptionKeyNotInForce
 6. not from the future, not expired, unless the log already has it: IssuedInFuture, RecordExpired
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from broker.core.authorship import Claim, check_proved, check_signature, claim, read_body
@@ -150,13 +152,17 @@ class RecordChecks:
         ]
         # (4) The signatures over the exact bytes, for all records of the batch together.
         signed = [
-            Signed(claimed.certificate, claimed.envelope.signed_bytes, claimed.signature.value)
+            Signed(certificate, message, signature.value)
             for claimed in claims
             if isinstance(claimed, Claim)
+            for message in [claimed.envelope.signed_bytes]
+            for certificate, signature in claimed.signers
         ]
         hold = iter(self._signatures.verify(signed))
         checked = [
-            _attempt(self._check_proved, item, next(hold), sealed_by) if isinstance(item, Claim) else item
+            _attempt(self._check_proved, item, list(islice(hold, len(item.signers))), sealed_by)
+            if isinstance(item, Claim)
+            else item
             for item in claims
         ]
         for envelope, result in zip(envelopes, checked, strict=True):
@@ -166,7 +172,7 @@ class RecordChecks:
 
     def _check_claim(self, principal: Principal, envelope: Envelope) -> Claim[SignerCertificate]:
         self._check_size(envelope)
-        # (2) The signer that the record names.
+        # (2) The signers that the record names.
         body = read_body(envelope, self._codec)
         claimed = claim(envelope, body, self._keyring)
         _check_sender(principal, body)
@@ -183,15 +189,15 @@ class RecordChecks:
     def _check_proved(
         self,
         claimed: Claim[SignerCertificate],
-        holds: bool,  # noqa: FBT001 - private, called once just above
+        holds: Sequence[bool],
         sealed_by: Sequence[DirectoryVersion],
     ) -> Checked:
         body, now_ms = claimed.body, self._clock.now_ms()
-        # (4) The signature is theirs, the certificate is valid now, and the sections are those signed.
-        check_signature(claimed, holds=holds)
-        check_proved(claimed, now_ms, complete=True)
-        # (5) Policy.
         directory = self._directory.current()
+        # (4) The signatures are theirs and enough, the certificates are valid now, and the sections are those signed.
+        check_signature(claimed, holds=holds)
+        check_proved(claimed, directory, now_ms, complete=True)
+        # (5) Policy.
         check_publish(directory, body)
         check_sealing_since(directory, sealed_by, body, claimed.envelope.sections, now_ms)
         # (6) Timing. A record that the log already has keeps its receipt, so the log is asked first.
@@ -219,7 +225,7 @@ class RecordChecks:
             # (2), (4) and (5), as they were then.
             claimed = claim(envelope, body, version.certificates)
             check_signature(claimed)
-            check_proved(claimed, former_ms, complete=True)
+            check_proved(claimed, version.directory, former_ms, complete=True, slack_ms=CHANGE_OF_DIRECTORY_MS)
             check_publish(version.directory, body)
             at_ms = former_ms - CHANGE_OF_DIRECTORY_MS
             check_sealing_since(version.directory, sealed_by, body, envelope.sections, at_ms)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from broker.core.errors import CaseExchangeError
 from broker.core.strict import decode_base64
-from broker.trust.certificates import fingerprint, p256_public_key, parse_certificate
+from broker.trust.certificates import fingerprint, parse_certificate
 from broker.trust.directory_payload import directory_payload
+from broker.trust.recordkeys import record_key
 from broker.trust.requests import key_sha256
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _certificate(item: Any) -> str:
     """What a certificate is, or nothing if the item is none. An agency tells governance the key's fingerprint."""
     try:
         certificate = parse_certificate(decode_base64(item))
-        key = key_sha256(p256_public_key(certificate))
+        key = key_sha256(record_key(certificate))
     except (CaseExchangeError, ValueError, TypeError, AttributeError):
         return ""
     ends = certificate.not_valid_after_utc.isoformat()

@@ -6,12 +6,13 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from broker.core.counterparts import rights_without_counterpart
 from broker.core.errors import DirectoryInvalid, SignerCertificateInvalid
 from broker.core.inforce import check_issued
-from broker.core.policy import rights_without_counterpart
-from broker.trust.certificates import p256_public_key, parse_certificate, signing_validity, validity
+from broker.trust.certificates import parse_certificate, principal_of, signing_validity, validity
 from broker.trust.expiries import AUTHORITY, SIGNING, Expiry, authority_expiries
 from broker.trust.keyring import signing_authorities
+from broker.trust.recordkeys import algorithm_of, record_key
 from broker.trust.requests import key_sha256
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ def lint(directory: Directory, now_ms: int) -> list[str]:
     if directory.expires_at_ms <= now_ms:
         message = "the directory has already expired: set a later expires_at"
         raise DirectoryInvalid(message)
-    return [*_of_the_whole(directory, now_ms), *_of_keys(directory, now_ms), *rights_without_counterpart(directory)]
+    return [
+        *_of_the_whole(directory, now_ms),
+        *_of_keys(directory, now_ms),
+        *_of_rules(directory),
+        *rights_without_counterpart(directory),
+    ]
 
 
 def _of_the_whole(directory: Directory, now_ms: int) -> Iterator[str]:
@@ -54,7 +60,7 @@ def _of_keys(directory: Directory, now_ms: int) -> Iterator[str]:
         usable = 0
         for data in agency.signing_certificates:
             certificate = parse_certificate(data)
-            holders[key_sha256(p256_public_key(certificate))].append(agency.id)
+            holders[key_sha256(record_key(certificate))].append(agency.id)
             name = f"a signing certificate of {agency.id}"
             try:
                 last_ms = signing_validity(certificate, authorities).last_ms
@@ -72,6 +78,19 @@ def _of_keys(directory: Directory, now_ms: int) -> Iterator[str]:
     for found in holders.values():
         if len(found) > 1:
             yield f"one key has {len(found)} certificates in use, of {', '.join(sorted(set(found)))}"
+
+
+def _of_rules(directory: Directory) -> Iterator[str]:
+    for agency in directory.agencies.values():
+        held: dict[str, set[str]] = defaultdict(set)
+        for certificate in map(parse_certificate, agency.signing_certificates):
+            held[principal_of(certificate).system].add(algorithm_of(record_key(certificate)))
+        for kind in sorted(agency.publish.keys() & directory.signatures.keys()):
+            rule = directory.signatures[kind]
+            enough = sum(found.issuperset(rule.algorithms) for found in held.values())
+            if enough < rule.principals:
+                needs = f"a {kind} needs {rule.principals} principals with {' and '.join(rule.algorithms)}"
+                yield f"{needs}, and {agency.id}, which may publish it, has certificates of {enough} such principals"
 
 
 def _signs(agency: Agency, directory: Directory) -> bool:

@@ -38,6 +38,14 @@ from broker.trust.directory_incarnations import (
     read_incarnations,
 )
 from broker.trust.directory_log_keys import ENDED_LOG_KEYS, ended_log_key_fields, read_ended_log_keys
+from broker.trust.directory_signatures import (
+    ALGORITHMS_KEY,
+    SIGNATURES,
+    check_signatures,
+    read_ended_algorithms,
+    read_signatures,
+    signature_fields,
+)
 from broker.trust.keyring import listed_certificate, signing_authorities, timestamp_chain
 from broker.trust.keystatements import Carrier, statement_fields, with_listed_keys
 from broker.trust.signedjson import strictly
@@ -52,7 +60,7 @@ _DIRECTORY_KEYS: Final = frozenset(
     {"version", "trust_domain", "issued_at", "expires_at", "exchange"}
     | {"signing_authorities", "log_keys", "purposes", "agencies"}
 )
-_DIRECTORY_RESERVED: Final = frozenset({"responsible", "signatures"})
+_DIRECTORY_RESERVED: Final = frozenset({"responsible"})
 _AGENCY_KEYS: Final = frozenset({"name", "signing_certificates", "publish", "receive", "replay"})
 _ENCRYPTION_KEYS: Final = "encryption_keys"
 _RETIRED: Final = "retired_certificates"
@@ -69,6 +77,8 @@ _DIRECTORY_OPTIONAL: Final = _DIRECTORY_RESERVED | {
     _TIMESTAMPS,
     INCARNATIONS,
     ENDED_LOG_KEYS,
+    SIGNATURES,
+    ALGORITHMS_KEY,
 }
 _SECTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -111,9 +121,12 @@ def parse_payload(payload: bytes, document: bytes, *, draft: bool = False) -> Di
             ended_log_keys=read_ended_log_keys(fields.get(ENDED_LOG_KEYS, []), fields["log_keys"]),
             incarnations=read_incarnations(fields.get(INCARNATIONS, []), trust_domain),
             partitions=read_partitions(fields.get(_PARTITIONS, {}), _PARTITIONS),
+            signatures=read_signatures(fields.get(SIGNATURES, {})),
+            ended_algorithms=read_ended_algorithms(fields.get(ALGORITHMS_KEY, {})),
         )
     _check(directory)
     check_declared_by_then(directory)
+    check_signatures(directory)
     return directory
 
 
@@ -137,6 +150,7 @@ def directory_payload(directory: Directory) -> bytes:
         ),
         **({INCARNATIONS: [*map(incarnation_fields, directory.incarnations)]} if directory.incarnations else {}),
         **({_PARTITIONS: {**directory.partitions}} if directory.partitions else {}),
+        **signature_fields(directory),
         "agencies": {agency.id: _agency_fields(agency) for agency in directory.agencies.values()},
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"

@@ -6,7 +6,6 @@ checked here too, as strictly as any of them: a file that is not exactly what is
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.core.dsse import DsseEnvelope, DsseSignature
@@ -48,7 +47,7 @@ class SignedRecord(NamedTuple):
 
     Attributes:
         envelope: the record.
-        certificate: the signer's.
+        certificate: that of a signer with an ECDSA key. A record can have more signatures; an export shows one.
         authority: that of the signing authority which issued it, as the signed directory lists it.
         accepted_at_ms: when the exchange accepted the record: milliseconds since the Unix epoch, UTC.
         revoked_at_ms: when the certificate was revoked, on the same scale. None: the bundle's lists do not say so.
@@ -62,8 +61,9 @@ class SignedRecord(NamedTuple):
 
     @property
     def signature(self) -> bytes:
-        """The publisher's signature: ECDSA P-256 with SHA-256, ASN.1 DER."""
-        return self.envelope.signatures[0].value
+        """The signature by this certificate: ECDSA P-256 with SHA-256, ASN.1 DER."""
+        named = fingerprint(self.certificate)
+        return next(each.value for each in self.envelope.signatures if each.certificate_sha256 == named)
 
     @property
     def signer(self) -> TrustedSigner:
@@ -122,7 +122,7 @@ def check_cms(document: bytes, message: bytes, signer: TrustedSigner) -> None:
 def dsse_of(record: SignedRecord) -> bytes:
     """The record's body with its signature, as DSSE in JSON. The key id is the SHA-256 of the certificate."""
     signature = DsseSignature(fingerprint(record.certificate).hex(), record.signature)
-    return _dsse(DsseEnvelope(record.envelope.body_type, record.envelope.body, (signature,)))
+    return DsseEnvelope(record.envelope.body_type, record.envelope.body, (signature,)).encode()
 
 
 def check_dsse(document: bytes, signer: TrustedSigner) -> bytes:
@@ -141,7 +141,7 @@ def check_dsse(document: bytes, signer: TrustedSigner) -> bytes:
     if [signature.key_id for signature in signatures] != [expected] or kind != BODY_TYPE:
         text = "the file is not a record with the one signature of this signer"
         raise ExportInvalid(text)
-    if _dsse(found) != document:
+    if found.encode() != document:
         text = "the file is not the DSSE document of a record, byte for byte"
         raise ExportInvalid(text)
     signer.check(pae(kind, body), signatures[0].value)
@@ -191,10 +191,6 @@ def check_sigstore(
 def sigstore_root(authority: x509.Certificate, timestamps: Sequence[x509.Certificate] = ()) -> bytes:
     """The trusted root for a sigstore bundle: the signing authority, and the chain of the timestamp authority."""
     return trusted_root(_chain([authority]), _chain(timestamps) if timestamps else None)
-
-
-def _dsse(envelope: DsseEnvelope) -> bytes:
-    return json.dumps(envelope.as_json()).encode() + b"\n"
 
 
 def _chain(certificates: Sequence[x509.Certificate]) -> TrustedChain:

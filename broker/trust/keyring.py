@@ -24,12 +24,11 @@ from broker.trust.certificates import (
     Validity,
     find_issuer,
     fingerprint,
-    p256_public_key,
     parse_certificate,
     principal_of,
     signing_validity,
 )
-from broker.trust.signing import ecdsa_verifies
+from broker.trust.recordkeys import algorithm_of, record_key, verifies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +60,9 @@ class ListedCertificate:
         self.agency: Final = agency
         self.certificate: Final = certificate
         self.sha256: Final = fingerprint(certificate)
-        self._key = p256_public_key(certificate)
+        self.system: Final = principal_of(certificate).system
+        self._key = record_key(certificate)
+        self.algorithm: Final = algorithm_of(self._key)
         self.public_key_der: Final = self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._serial = certificate.serial_number
         self.authority: Final = find_issuer(certificate, authorities)
@@ -158,14 +159,14 @@ class ListedCertificate:
             raise SignerRevoked(message, certificate_sha256=self.sha256.hex(), revoked_at_ms=str(revoked_at_ms))
 
     def verify(self, message: bytes, signature: bytes) -> None:
-        """Check an ECDSA P-256/SHA-256 signature (ASN.1 DER) over exactly these bytes.
+        """Check a signature of the certificate's algorithm over exactly these bytes.
 
         This does not check whether the certificate is valid: call ``check_valid`` too.
 
         Raises:
             SignatureInvalid: this key did not sign these bytes.
         """
-        if not ecdsa_verifies(self._key, message, signature):
+        if not verifies(self._key, message, signature):
             text = "the signature is not by this key over these bytes"
             raise SignatureInvalid(text, certificate_sha256=self.sha256.hex())
 
@@ -265,12 +266,12 @@ def listed_certificate(data: bytes, agency: str, trust_domain: str) -> x509.Cert
     """Read a certificate that a directory lists for an agency.
 
     Raises:
-        DirectoryInvalid: it cannot be read, its key is not on P-256, or it names another agency or trust domain. No
+        DirectoryInvalid: it cannot be read, its key signs no records, or it names another agency or trust domain. No
             directory may let one agency's key sign for another.
     """
     try:
         certificate = parse_certificate(data)
-        p256_public_key(certificate)
+        record_key(certificate)
         principal = principal_of(certificate)
     except (CertificateInvalid, PeerIdentityMissing) as error:
         message = f"the directory lists a signing certificate of {agency} that cannot be used: {error.message}"

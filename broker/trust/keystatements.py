@@ -13,6 +13,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from broker.core.dsse import DsseEnvelope, DsseSignature
 from broker.core.encryptionkeys import (
     MAX_IN_FORCE,
@@ -26,7 +28,7 @@ from broker.core.envelope import KEY_RETIREMENT_TYPE, KEY_STATEMENT_TYPE, pae
 from broker.core.errors import DirectoryInvalid, KeyStatementInvalid, SealInvalid, SignerCertificateInvalid
 from broker.core.identity import is_agency_id
 from broker.core.strict import NotStrict, decode_base64, encode_base64, parse_json
-from broker.trust.certificates import Validity, p256_public_key, parse_certificate, signing_validity
+from broker.trust.certificates import Validity, parse_certificate, signing_validity
 from broker.trust.directory_fields import read_keys, read_text, read_time, rfc3339
 from broker.trust.hpke import HpkeWrapper
 from broker.trust.keyring import signing_authorities
@@ -202,7 +204,9 @@ def _parsed(statement: bytes) -> KeyStatement:
 @functools.lru_cache(_REMEMBERED)
 def signed_by(statement: bytes, certificate: bytes) -> bool:
     """Whether the holder of a listed certificate (DER) signed a statement that a directory carries."""
-    return _parsed(statement).envelope.signed_by(p256_public_key(parse_certificate(certificate)))
+    key = parse_certificate(certificate).public_key()
+    # ML-DSA-65 signs records only (broker/core/algorithms.py).
+    return isinstance(key, ec.EllipticCurvePublicKey) and _parsed(statement).envelope.signed_by(key)
 
 
 @functools.lru_cache(_REMEMBERED)

@@ -7,12 +7,12 @@ certificate, says whose it must be, and compares the key's fingerprint with what
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from broker.core.errors import PeerIdentityMissing, RequestInvalid
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_REQUEST_BYTES: Final = 64 * 1024
+RequestKey: TypeAlias = ec.EllipticCurvePublicKey | mldsa.MLDSA65PublicKey
 _PEM: Final = b"-----BEGIN"
 _EXTENSIONS: Final = frozenset({x509.SubjectAlternativeName.oid, x509.ExtendedKeyUsage.oid})
 
@@ -34,7 +35,7 @@ class CertificateRequest(NamedTuple):
 
     request: x509.CertificateSigningRequest
     principal: Principal
-    key: ec.EllipticCurvePublicKey
+    key: RequestKey
     server_names: tuple[str, ...]
 
     @property
@@ -43,13 +44,13 @@ class CertificateRequest(NamedTuple):
         return key_sha256(self.key)
 
 
-def key_sha256(key: ec.EllipticCurvePublicKey) -> str:
+def key_sha256(key: RequestKey) -> str:
     """The fingerprint of a key: SHA-256 of SubjectPublicKeyInfo, in hexadecimal. Every command prints this one."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def make_request(
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey | mldsa.MLDSA65PrivateKey,
     subject: x509.Name,
     principal: Principal,
     usages: Sequence[x509.ObjectIdentifier],
@@ -63,15 +64,18 @@ def make_request(
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)
     )
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    # ML-DSA has no hash function beside it.
+    digest = hashes.SHA256() if isinstance(key, ec.EllipticCurvePrivateKey) else None
+    return builder.sign(key, digest).public_bytes(Encoding.PEM)
 
 
 def read_request(path: Path) -> CertificateRequest:
     """Read a request, PEM or DER, and check all that it can prove.
 
     Raises:
-        RequestInvalid: it cannot be read, nobody has shown to have its key, its key is not on P-256, it names no
-            principal or several, or it asks for more than names and usages, such as to be an authority.
+        RequestInvalid: it cannot be read, nobody has shown to have its key, its key is neither on P-256 nor of
+            ML-DSA-65, it names no principal or several, or it asks for more than names and usages, such as to be an
+            authority.
     """
     try:
         data = read_file(path, MAX_REQUEST_BYTES)
@@ -84,8 +88,10 @@ def read_request(path: Path) -> CertificateRequest:
     if not signed:
         _refuse(path, "is not signed with the key that it names: nobody has shown to have this key")
     # (2) A key that certificates of this exchange may have.
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not is_p256(key):
-        _refuse(path, "has a key that is not on P-256")
+    if not isinstance(key, mldsa.MLDSA65PublicKey) and not (
+        isinstance(key, ec.EllipticCurvePublicKey) and is_p256(key)
+    ):
+        _refuse(path, "has a key that is neither on P-256 nor of ML-DSA-65")
     # (3) It asks for names and usages, and for nothing else.
     if {extension.oid for extension in asked} != _EXTENSIONS:
         _refuse(path, "asks for something else than names and usages, or does not say which")

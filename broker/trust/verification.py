@@ -18,17 +18,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
 from broker.core.errors import SignatureInvalid
-from broker.trust.signing import ecdsa_verifies
+from broker.trust.recordkeys import load_record_key, verifies
 from broker.wire.bounds import fields_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from broker.ports import Signed
+    from broker.trust.recordkeys import RecordKey
     from broker.wire.bounds import Nested
 
 _FEWEST: Final = 8
@@ -174,7 +172,7 @@ def _holds(item: Signed) -> bool:
 def _check_for_ever(theirs: socket.socket) -> None:
     # A terminal sends an interrupt to all its processes. This one ends when the broker closes its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    known: dict[bytes, ec.EllipticCurvePublicKey] = {}
+    known: dict[bytes, RecordKey] = {}
     with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError), theirs, theirs.makefile("rb") as asked:
         while True:
             request: _Request | _Bounds = pickle.load(asked)  # noqa: S301 - the broker is its parent
@@ -186,16 +184,12 @@ def _check_for_ever(theirs: socket.socket) -> None:
                 known.clear()
             keys = {number: _key(known, der) for number, der in request.keys.items()}
             theirs.sendall(
-                bytes(ecdsa_verifies(keys[number], message, signature) for number, message, signature in request.items)
+                bytes(verifies(keys[number], message, signature) for number, message, signature in request.items)
             )
 
 
-def _key(known: dict[bytes, ec.EllipticCurvePublicKey], der: bytes) -> ec.EllipticCurvePublicKey:
+def _key(known: dict[bytes, RecordKey], der: bytes) -> RecordKey:
     key = known.get(der)
     if key is None:
-        loaded = load_der_public_key(der)
-        if not isinstance(loaded, ec.EllipticCurvePublicKey):
-            message = "not an elliptic curve key"
-            raise TypeError(message)
-        key = known[der] = loaded
+        key = known[der] = load_record_key(der)
     return key

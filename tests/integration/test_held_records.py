@@ -169,10 +169,10 @@ async def test_a_held_record_that_was_sent_again_is_not_issued_again_before_it_i
         early = police.spool("SYN-1", "SYN-BLD-1")
         await police.send()
         police.edge.spool.holds.hold(early.record_id, 0, early.issued_at_ms)
-        ((sent,), _) = _next(police.edge, _never)
+        ((sent,), _) = _next(police.edge, _never, 1.0)
         # Here the connection breaks: the broker may have it.
         clock.ahead_ms = 0
-        assert _next(police.edge, _never) == ([sent], [])
+        assert _next(police.edge, _never, 1.0) == ([sent], [])
         assert CODEC.parse_body(CODEC.decode_envelope(sent.envelope).body) == early
 
 

@@ -23,6 +23,7 @@ from broker.bootstrap.verify import verify_bundle
 from broker.cli.directory import directory
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
+from broker.client.signing import ALONE
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import LogRolledBack, RecordExpired, RightDenied
 from broker.trust.certificates import der
@@ -145,9 +146,8 @@ async def refused(exchange: Exchange, maker: RecordMaker) -> None:
         await publisher.publish(maker.make("MatchNotification"))
     late = maker.make()
     body = CODEC.parse_body(late.body)
-    late = maker.composer._signed(
-        exchange.pki.signer(HEBEI), replace(body, expires_at_ms=body.issued_at_ms), late.sections
-    ).envelope
+    signers = ALONE.signers(HEBEI, body.kind, body.issued_at_ms, exchange.pki.signer(HEBEI))
+    late = maker.composer._signed(signers, replace(body, expires_at_ms=body.issued_at_ms), late.sections).envelope
     with pytest.raises(RecordExpired):
         await publisher.publish(late)
 

@@ -287,7 +287,7 @@ def _check_under(
     # (4) Who signed it.
     claimed = claim(entry.envelope, body, version.certificates, exchange=directory.exchange)
     check_signature(claimed)
-    withheld = check_proved(claimed, at_ms, complete=False)
+    withheld = check_proved(claimed, directory, at_ms, complete=False, slack_ms=SLACK_MS)
     # (5) Allowed then. The exchange tells what happened also when its directory has expired.
     if body.publisher != directory.exchange:
         check_publish(directory, body)

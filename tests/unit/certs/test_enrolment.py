@@ -174,7 +174,7 @@ def test_a_key_of_another_kind_and_what_is_no_request_are_refused(own: SamplePki
         builder.sign(ec.generate_private_key(ec.SECP384R1()), hashes.SHA256()).public_bytes(Encoding.DER),
     ):
         path.write_bytes(data)
-        with pytest.raises(RequestInvalid, match="not on P-256"):
+        with pytest.raises(RequestInvalid, match="neither on P-256 nor of ML-DSA-65"):
             enrolment.check(own.folder, order(path))
     for data in (
         b"",

@@ -6,13 +6,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import DNSName
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from broker.core.errors import CertificateInvalid
+from broker.trust.recordkeys import algorithm_of
 from certs import profiles
-from certs.profiles import KAFKA_CLIENT, KAFKA_NODE, PROFILES, SIGNING, TLS_CLIENT, TLS_PEER, TLS_SERVER
+from certs.profiles import (
+    KAFKA_CLIENT,
+    KAFKA_NODE,
+    PROFILES,
+    SIGNING,
+    SIGNING_ML_DSA_65,
+    TLS_CLIENT,
+    TLS_PEER,
+    TLS_SERVER,
+)
+from certs.rights import SHANXI
+from tests.support.signers import mldsa_signer
 
 if TYPE_CHECKING:
     from certs.profiles import Profile
@@ -24,8 +36,11 @@ def system(profile: Profile) -> str:
 
 
 def builder(pki: SamplePki, profile: Profile) -> PolicyBuilder:
-    authority = pki.authority(profile.authority).certificate
-    return PolicyBuilder().store(Store([authority])).time(pki.now)
+    """This verifier takes no chain with a constraint on URIs, so it gets the authority's certificate without one."""
+    own = pki.authority(profile.authority)
+    name = own.certificate.subject
+    free = profiles.authority(name.rfc4514_string().removeprefix("CN="), own.key.public_key(), pki.now)
+    return PolicyBuilder().store(Store([free.issuer_name(name).sign(own.key, hashes.SHA256())])).time(pki.now)
 
 
 @pytest.mark.parametrize("profile", [TLS_SERVER, TLS_PEER, KAFKA_NODE])
@@ -62,7 +77,9 @@ def test_a_strict_tls_server_refuses_the_other_profiles(pki: SamplePki, profile:
 def test_every_leaf_has_critical_constraints_one_uri_name_and_both_key_identifiers(
     pki: SamplePki, profile: Profile
 ) -> None:
-    certificate = pki.credential(profile, system=system(profile)).certificate
+    post_quantum = profile is SIGNING_ML_DSA_65
+    made = mldsa_signer(pki, SHANXI) if post_quantum else pki.credential(profile, system=system(profile))
+    certificate = made.certificate
     extensions = certificate.extensions
     critical = {type(extension.value) for extension in extensions if extension.critical}
     assert critical == {x509.BasicConstraints, x509.KeyUsage}
@@ -75,7 +92,7 @@ def test_every_leaf_has_critical_constraints_one_uri_name_and_both_key_identifie
     assert above == own.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     assert certificate.not_valid_after_utc - pki.now == profile.lifetime
-    assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+    assert algorithm_of(certificate.public_key()) == profile.algorithm
     assert profiles.profile_of(certificate) is profile
 
 

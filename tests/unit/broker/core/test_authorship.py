@@ -127,7 +127,7 @@ FAULTS: Final = (
     Fault("id of the exchange", "kind", lambda r: r.change(record_id=ID_OF_THE_EXCHANGE), *["ENVELOPE_MALFORMED"] * 3),
     Fault("no signature", "count", lambda r: setattr(r, "copies", 0), *["ENVELOPE_MALFORMED"] * 3),
     Fault("two signatures", "count", lambda r: setattr(r, "copies", 2), *["ENVELOPE_MALFORMED"] * 3),
-    Fault("two signers", "count", second_signer, *["ENVELOPE_MALFORMED"] * 3),
+    Fault("two signers", "count", second_signer, *["SIGNATURE_MISSING"] * 3),
     Fault("algorithm", "algorithm", lambda r: r.name(algorithm="none"), *["ENVELOPE_MALFORMED"] * 3),
     Fault("unknown kind", "kind", lambda r: r.change(kind="Gossip"), *["KIND_UNKNOWN"] * 3),
     Fault(
@@ -296,7 +296,7 @@ def claimed(world: World, *, exchange: str = "", **fields: object) -> Claim[Cert
 
 
 def test_the_brokers_own_kinds_are_its_own_where_they_may_come_and_nobodys_elsewhere(world: World) -> None:
-    assert claimed(world, exchange=EXCHANGE).certificate.agency == EXCHANGE
+    assert claimed(world, exchange=EXCHANGE).signers[0].certificate.agency == EXCHANGE
     for where, fields in (
         (EXCHANGE, {"stream": "dna"}),
         (EXCHANGE, {"kind": "SampleRequest", "stream": "dna"}),
@@ -321,7 +321,7 @@ def test_a_signature_that_was_found_not_to_hold_names_its_record(world: World) -
     good = make(world)
     made = claim(good, CODEC.parse_body(good.body), world.pki.keyring(world.directory))
     check_signature(made)
-    check_signature(made, holds=True)
+    check_signature(made, holds=[True])
     with pytest.raises(SignatureInvalid) as caught:
-        check_signature(made, holds=False)
+        check_signature(made, holds=[False])
     assert caught.value.details == {"record_id": made.body.record_id}

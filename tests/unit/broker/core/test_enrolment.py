@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from broker.core.counterparts import rights_without_counterpart
 from broker.core.enrolment import enrol, next_version, with_certificate
 from broker.core.errors import EnrolmentRefused
-from broker.core.policy import ANY, Agency, Directory, PublishRight, rights_without_counterpart
+from broker.core.policy import ANY, Agency, Directory, PublishRight
 from certs.rights import (
     EXCHANGE,
     HEBEI,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor
+from broker.core.counterparts import rights_without_counterpart
 from broker.core.errors import PeerUnknown, RightDenied
 from broker.core.policy import (
     ANY,
@@ -19,7 +20,6 @@ from broker.core.policy import (
     check_publish,
     check_receive,
     replay_sections,
-    rights_without_counterpart,
     visible_sections,
 )
 

@@ -291,7 +291,7 @@ def test_another_agency_s_certificate_cannot_be_listed(pki: SamplePki) -> None:
     assert "names another agency" in message
 
 
-RESERVED = ["responsible", "signatures"]
+RESERVED = ["responsible"]
 
 
 @pytest.mark.parametrize("path", RESERVED)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from broker.core.errors import CertificateInvalid
 from broker.ports import Signed
 from broker.trust import verification as module
 from broker.trust.verification import InlineVerifier, ProcessVerifier
@@ -22,6 +23,7 @@ from broker.wire.bounds import ENVELOPE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from broker.trust.recordkeys import RecordKey
     from tests.support.pki import SamplePki
 
 ROOT = Path(__file__).parents[4]
@@ -213,11 +215,11 @@ def test_the_process_answers_in_order_until_its_broker_is_gone(pki: SamplePki, m
 
 def test_the_process_takes_keys_of_signers_only(pki: SamplePki) -> None:
     signer = signed(pki, 1)[0].certificate
-    known: dict[bytes, ec.EllipticCurvePublicKey] = {}
+    known: dict[bytes, RecordKey] = {}
     key = module._key(known, signer.public_key_der)
     assert module._key(known, signer.public_key_der) is key
     other = ed25519.Ed25519PrivateKey.generate().public_key()
-    with pytest.raises(TypeError):
+    with pytest.raises(CertificateInvalid):
         module._key(known, other.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

@@ -110,7 +110,7 @@ class Signature(_message.Message):
     certificate_sha256: _builtins.bytes
     """SHA-256 of the signing certificate's DER: DSSE's keyid. A hint only; the body repeats it under the signature."""
     value: _builtins.bytes
-    """The signature over the pre-authentication encoding. ecdsa-p256-sha256: ASN.1 DER."""
+    """The signature over the pre-authentication encoding. ecdsa-p256-sha256: ASN.1 DER; ml-dsa-65: FIPS 204, empty context."""
     def __init__(
         self,
         *,
@@ -216,8 +216,8 @@ class Body(_message.Message):
 
     @_builtins.property
     def signers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signer]:
-        """Who signs, in the order of the envelope's signatures. How many a kind needs, and whose, will be the directory's word;
-        until then it is exactly one, of the publisher.
+        """Who signs, in the order of the envelope's signatures. How many a kind needs, of which algorithms, and of how many
+        principals of the publisher, is the directory's word; without one, it is a signature of ecdsa-p256-sha256.
         """
 
     @_builtins.property

@@ -1,0 +1,114 @@
+"""Records that wait for the signature of a second principal, and the folder through which it comes.
+
+The program lays a record that waits into ``countersign``, as ``RECORD_ID.envelope``. Somebody takes it to the second
+principal, who looks at it and signs (``case-exchange countersign``), and lays the answer beside it, as
+``RECORD_ID.FINGERPRINT.dsse.json``. The record stays in the spool all the while, and the later ones of its case wait.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from broker.client.signing import OtherSigner, Signing, completed, outstanding
+from broker.core.body import NamedSigner
+from broker.core.dsse import DsseEnvelope
+from broker.core.envelope import ECDSA_P256_SHA256
+from broker.core.errors import CaseExchangeError, CountersignatureAwaited, SignatureInvalid, SpoolUnavailable
+from broker.core.strict import NotStrict, parse_json
+from broker.files import PRIVATE_FILE, make_private, read_file, replace_file
+from broker.trust.certificates import fingerprint, load_certificates, principal_of
+from broker.trust.recordkeys import MlDsaSigner, algorithm_of, record_key
+from broker.trust.signing import EcdsaSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adapters.edge.holds import Outgoing
+    from broker.config.edge import AgencyConfig
+    from broker.core.authorship import Certificate, Certificates
+    from broker.core.policy import Directory
+    from broker.ports import RecordCodec, Signer
+
+_log = structlog.get_logger("adapters.edge.countersigning")
+REQUEST: Final = ".envelope"
+ANSWER: Final = ".dsse.json"
+MAX_ANSWER_BYTES: Final = 4 << 20
+"""A body in base64, with its signatures."""
+_REFUSED: Final = ".refused"
+
+
+def load_signing(config: AgencyConfig, directory: Callable[[], Directory]) -> Signing:
+    """What an edge signs with beside its first key.
+
+    Raises:
+        KeyInvalid, CertificateInvalid, PeerIdentityMissing: a file cannot be used.
+    """
+    more: tuple[Signer, ...] = ()
+    if config.post_quantum_certificate != Path():
+        more = (MlDsaSigner.load(config.post_quantum_key, config.post_quantum_certificate),)
+    others = []
+    if config.second_signers != Path():
+        for certificate in load_certificates(config.second_signers):
+            named = NamedSigner(fingerprint(certificate), algorithm_of(record_key(certificate)))
+            others.append(OtherSigner(principal_of(certificate).system, named))
+    return Signing(directory, more, tuple(others))
+
+
+def load_signer(certificate: Path) -> EcdsaSigner | MlDsaSigner:
+    """The signer of a certificate's file. Its key has the same name with the suffix .key.
+
+    Raises:
+        KeyInvalid, CertificateInvalid: a file cannot be used.
+    """
+    is_ecdsa = algorithm_of(record_key(load_certificates(certificate)[0])) == ECDSA_P256_SHA256
+    return (EcdsaSigner if is_ecdsa else MlDsaSigner).load(certificate.with_suffix(".key"), certificate)
+
+
+class Countersigning:
+    """See the module. ``folder`` is made when a record waits; only its owner can open it. For one thread at a time."""
+
+    def __init__(self, folder: Path, codec: RecordCodec, certificates: Certificates[Certificate]) -> None:
+        self._folder = folder
+        self._codec = codec
+        self._certificates = certificates
+
+    def complete(self, item: Outgoing) -> bytes:
+        """The envelope with all signatures that its body names: as it is, or with those in the folder.
+
+        Raises:
+            CountersignatureAwaited: a signature is not there. The record lies in the folder.
+            SpoolUnavailable: the folder cannot be used.
+        """
+        envelope = self._codec.decode_envelope(item.envelope)
+        body = self._codec.parse_body(envelope.body)
+        if not outstanding(envelope, body):
+            return item.envelope
+        try:
+            make_private(self._folder)
+            for path in sorted(self._folder.glob(f"{item.record_id}.*{ANSWER}")):
+                try:
+                    answer = DsseEnvelope.from_json(parse_json(read_file(path, MAX_ANSWER_BYTES)))
+                    envelope = completed(envelope, body, [answer], self._certificates)
+                except (NotStrict, CaseExchangeError) as error:
+                    reason = error.reason if isinstance(error, CaseExchangeError) else SignatureInvalid.reason
+                    _log.error("a countersignature cannot be used", record_id=item.record_id, reason=reason)
+                    path.rename(path.with_name(path.name + _REFUSED))
+            if not outstanding(envelope, body):
+                return self._codec.encode_envelope(envelope)
+            request = self._folder / f"{item.record_id}{REQUEST}"
+            if not request.exists() or request.read_bytes() != item.envelope:
+                replace_file(request, item.envelope, PRIVATE_FILE)
+        except OSError as error:
+            message = f"the folder {self._folder.name} cannot be used: {error.strerror}"
+            raise SpoolUnavailable(message) from error
+        message = f"the record {item.record_id} waits for the signature of another principal"
+        raise CountersignatureAwaited(message, record_id=item.record_id)
+
+    def forget(self, record_id: str) -> None:
+        """Remove the files of a record that is complete in the spool, or left it. Without them nothing changes."""
+        if self._folder.exists():
+            for path in self._folder.glob(f"{record_id}.*"):
+                path.unlink(missing_ok=True)

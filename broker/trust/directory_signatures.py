@@ -1,0 +1,74 @@
+"""The parts of a directory that say which signatures a record needs, and when algorithms end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.core.algorithms import ALGORITHMS, MAX_PRINCIPALS, SignatureRule, rule_for, signs_records
+from broker.core.errors import AlgorithmEnded
+from broker.core.streams import KINDS
+from broker.trust.directory_fields import read_keys, read_object, read_texts, read_time, refuse, rfc3339
+
+if TYPE_CHECKING:
+    from broker.core.policy import Directory
+
+SIGNATURES: Final = "signatures"
+ALGORITHMS_KEY: Final = "algorithms"
+_RULE: Final = frozenset({"algorithms", "principals"})
+
+
+def read_signatures(value: Any) -> dict[str, SignatureRule]:
+    """The rules by kind: which algorithms, how many principals, and perhaps since when."""
+    # Earlier versions reserved the key, and took it when it was empty.
+    rules = {} if value in ([], "", None) else read_object(value, SIGNATURES)
+    if not KINDS.issuperset(rules):
+        refuse(f"{SIGNATURES} names a kind that this version does not know")
+    return {kind: _rule(rule, f"{SIGNATURES}.{kind}") for kind, rule in rules.items()}
+
+
+def read_ended_algorithms(value: Any) -> dict[str, int]:
+    """When algorithms end that sign records: an object of objects with the time ``not_after``."""
+    ends = read_object(value, ALGORITHMS_KEY)
+    if not all(map(signs_records, ends)):
+        refuse(f"{ALGORITHMS_KEY} names something else than an algorithm for records: {_for_records()}")
+    return {
+        name: read_time(read_keys(end, frozenset({"not_after"}), f"{ALGORITHMS_KEY}.{name}")["not_after"], name)
+        for name, end in ends.items()
+    }
+
+
+def check_signatures(directory: Directory) -> None:
+    """Refuse rules that no record can follow, because their algorithms had ended when the version was issued."""
+    for kind in directory.signatures:
+        try:
+            rule_for(directory, kind, directory.issued_at_ms, ahead=True)
+        except AlgorithmEnded as error:
+            refuse(error.message)
+
+
+def signature_fields(directory: Directory) -> dict[str, Any]:
+    """Both parts as they stand in a payload, if they have content."""
+    rules = {
+        kind: {
+            "algorithms": list(rule.algorithms),
+            "principals": rule.principals,
+            **({"from": rfc3339(rule.from_ms)} if rule.from_ms else {}),
+        }
+        for kind, rule in directory.signatures.items()
+    }
+    ends = {name: {"not_after": rfc3339(end_ms)} for name, end_ms in directory.ended_algorithms.items()}
+    return {**({SIGNATURES: rules} if rules else {}), **({ALGORITHMS_KEY: ends} if ends else {})}
+
+
+def _rule(value: Any, where: str) -> SignatureRule:
+    fields = read_keys(value, _RULE, where, frozenset({"from"}))
+    algorithms, principals = read_texts(fields["algorithms"], where), fields["principals"]
+    if not algorithms or not all(map(signs_records, algorithms)):
+        refuse(f"{where}.algorithms is not a list of algorithms for records: {_for_records()}")
+    if type(principals) is not int or not 0 < principals <= MAX_PRINCIPALS:
+        refuse(f"{where}.principals is not a number from 1 to {MAX_PRINCIPALS}")
+    return SignatureRule(algorithms, principals, read_time(fields["from"], where) if "from" in fields else 0)
+
+
+def _for_records() -> str:
+    return ", ".join(filter(signs_records, ALGORITHMS))

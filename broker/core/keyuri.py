@@ -75,7 +75,9 @@ class KeyUri:
         parts = [f"{name}={quote(value, safe=_SAFE)}" for name, value in path.items() if value]
         if self.id:
             parts.append("id=" + "".join(f"%{byte:02x}" for byte in self.id))
-        where = f"module-path={quote(self.module_path, safe=_SAFE)}&pin-source=file:{quote(self.pin_source, safe=_SAFE)}"
+        where = (
+            f"module-path={quote(self.module_path, safe=_SAFE)}&pin-source=file:{quote(self.pin_source, safe=_SAFE)}"
+        )
         return f"{SCHEME}{';'.join(parts)}?{where}"
 
     @property

@@ -7,7 +7,6 @@ signature of the record does.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +31,6 @@ from broker.core.encryptionkeys import (
     encryption_key_id,
 )
 from broker.core.errors import ExtraMissing, KeyInvalid, SealInvalid
-from broker.trust.hpkeopen import open_base
 from broker.trust.keys import is_p256, pem_blocks
 from broker.trust.privatefiles import read_private_file
 from broker.trust.tokenkeys import TokenEcKey, is_reference, make_encryption_key, read_reference
@@ -158,12 +156,12 @@ class PrivateEncryptionKey:
             SealInvalid: the wrap is not to this key, not bound to ``info``, or damaged.
             HardwareKeyUnavailable: the key is in a token that cannot be used now.
         """
+        size = ENCAPSULATED_BYTES[self.suite]
         key = self.parts[0] if len(self.parts) == 1 else hpke.MLKEM768X25519PrivateKey(*self.parts)
-        if len(wrapped) >= ENCAPSULATED_BYTES[self.suite] + TAG_BYTES:
+        if len(wrapped) >= size + TAG_BYTES:
             try:
-                if isinstance(key, TokenEcKey):
-                    return open_base(functools.partial(key.exchange, ec.ECDH()), self.public_key, wrapped, info)
-                return _SUITES[self.suite].decrypt(wrapped, key, info)
+                usable = key.for_message(wrapped[:size]) if isinstance(key, TokenEcKey) else key
+                return _SUITES[self.suite].decrypt(wrapped, usable, info)
             except (InvalidTag, ValueError):
                 pass
         message = "the wrap of the content keys does not open: changed, moved, or made for another key"

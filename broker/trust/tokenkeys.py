@@ -92,6 +92,18 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             raise
         return secret
 
+    def for_message(self, encapsulated: bytes) -> ec.EllipticCurvePrivateKey:
+        """This key, to open one HPKE message. Its token was asked already.
+
+        The library takes whatever fails inside ``exchange`` for a damaged message. A token that is away is none.
+
+        Raises:
+            ValueError: the encapsulated key is no point of P-256.
+            HardwareKeyUnavailable
+        """
+        peer = ec.EllipticCurvePublicKey.from_encoded_point(self.curve, encapsulated)
+        return _Agreed(self._uri, self._public, self.exchange(ec.ECDH(), peer))
+
     def destroy(self) -> None:
         """Destroy it in its token, with the public key there. If it is not there, nothing happens.
 
@@ -117,6 +129,18 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
     def reference(self) -> bytes:
         """What a key file says of it."""
         return _reference(self._uri, self._public)
+
+
+class _Agreed(TokenEcKey):
+    """A key whose only agreement is done."""
+
+    def __init__(self, uri: KeyUri, public: ec.EllipticCurvePublicKey, secret: bytes) -> None:
+        super().__init__(uri, public)
+        self._secret = secret
+
+    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:  # noqa: ARG002
+        """What the token said."""
+        return self._secret
 
 
 class TokenEd25519Key(ed25519.Ed25519PrivateKey):

@@ -49,10 +49,10 @@ _ID_BYTES: Final = 16
 
 
 class Curve(Enum):
-    """The curves of private keys in tokens, with their object identifiers in DER."""
+    """The curves of private keys in tokens."""
 
-    P256 = bytes.fromhex("06082a8648ce3d030107")
-    ED25519 = bytes.fromhex("06032b6570")
+    P256 = "P256"
+    ED25519 = "ED25519"
 
 
 class Use(Enum):
@@ -63,14 +63,29 @@ class Use(Enum):
 
 
 class _Kind(NamedTuple):
+    """``parameters``: the object identifier of the curve in DER first, then the name that a token may give instead."""
+
     key_type: KeyType
     generate: Mechanism
+    parameters: tuple[bytes, ...]
     point_bytes: int
 
 
+class _Login(NamedTuple):
+    """A session that is logged in, and the keys that were found in it."""
+
+    session: pkcs11.Session
+    keys: dict[tuple[KeyUri, Curve], Any]
+
+
 _KINDS: Final = {
-    Curve.P256: _Kind(KeyType.EC, Mechanism.EC_KEY_PAIR_GEN, 65),
-    Curve.ED25519: _Kind(KeyType.EC_EDWARDS, Mechanism.EC_EDWARDS_KEY_PAIR_GEN, 32),
+    Curve.P256: _Kind(KeyType.EC, Mechanism.EC_KEY_PAIR_GEN, (bytes.fromhex("06082a8648ce3d030107"),), 65),
+    Curve.ED25519: _Kind(
+        KeyType.EC_EDWARDS,
+        Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
+        (bytes.fromhex("06032b6570"), b"\x13\x0cedwards25519"),
+        32,
+    ),
 }
 
 
@@ -80,9 +95,7 @@ def sign_digest(uri: KeyUri, digest: bytes) -> bytes:
     Raises:
         HardwareKeyUnavailable
     """
-    return _of(uri).call(
-        uri, lambda session: bytes(_key(session, uri, Curve.P256).sign(digest, mechanism=Mechanism.ECDSA))
-    )
+    return _of(uri).call(uri, lambda login: bytes(_key(login, uri, Curve.P256).sign(digest, mechanism=Mechanism.ECDSA)))
 
 
 def sign_message(uri: KeyUri, message: bytes) -> bytes:
@@ -92,7 +105,7 @@ def sign_message(uri: KeyUri, message: bytes) -> bytes:
         HardwareKeyUnavailable
     """
     return _of(uri).call(
-        uri, lambda session: bytes(_key(session, uri, Curve.ED25519).sign(message, mechanism=Mechanism.EDDSA))
+        uri, lambda login: bytes(_key(login, uri, Curve.ED25519).sign(message, mechanism=Mechanism.EDDSA))
     )
 
 
@@ -103,8 +116,8 @@ def agree(uri: KeyUri, point: bytes) -> bytes:
         HardwareKeyUnavailable
     """
 
-    def derive(session: pkcs11.Session) -> bytes:
-        shared = _key(session, uri, Curve.P256).derive_key(
+    def derive(login: _Login) -> bytes:
+        shared = _key(login, uri, Curve.P256).derive_key(
             KeyType.GENERIC_SECRET,
             256,
             mechanism=Mechanism.ECDH1_DERIVE,
@@ -128,12 +141,13 @@ def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
         HardwareKeyUnavailable
     """
 
-    def find_or_generate(session: pkcs11.Session) -> bytes:
+    def find_or_generate(login: _Login) -> bytes:
+        session = login.session
         if not _found(session, uri, ObjectClass.PRIVATE_KEY):
             # A session that may write, only for this.
             with contextlib.closing(session.token.open(rw=True)) as writing:
                 _generate(writing, uri, curve, use)
-        key = _key(session, uri, curve)
+        key = _key(login, uri, curve)
         if key[Attribute.EXTRACTABLE] or not key[Attribute.SENSITIVE]:
             _refuse(uri, "can be taken out of its token: make one there instead")
         public = _found(session, uri, ObjectClass.PUBLIC_KEY)
@@ -152,11 +166,13 @@ def destroy(uri: KeyUri, curve: Curve) -> None:
         HardwareKeyUnavailable: it is not certain that it is gone.
     """
 
-    def remove(session: pkcs11.Session) -> None:
-        if not _found(session, uri, ObjectClass.PRIVATE_KEY):
+    def remove(login: _Login) -> None:
+        login.keys.pop((uri, curve), None)
+        if not _found(login.session, uri, ObjectClass.PRIVATE_KEY):
             return
-        _key(session, uri, curve)
-        with contextlib.closing(session.token.open(rw=True)) as writing:
+        _key(login, uri, curve)
+        del login.keys[uri, curve]
+        with contextlib.closing(login.session.token.open(rw=True)) as writing:
             for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
                 for each in _found(writing, uri, kind):
                     each.destroy()
@@ -171,11 +187,11 @@ class _Module:
         self._path = path
         self._lock = threading.RLock()
         self._library: Any = None
-        self._sessions: dict[tuple[str, str], pkcs11.Session] = {}
+        self._logins: dict[tuple[str, str], _Login] = {}
         self._pins: dict[str, str] = {}
         self._refused: dict[tuple[str, str], tuple[str, HardwareKeyUnavailable]] = {}
 
-    def call(self, uri: KeyUri, work: Callable[[pkcs11.Session], _T]) -> _T:
+    def call(self, uri: KeyUri, work: Callable[[_Login], _T]) -> _T:
         """Do something with a session that is logged in to the token. Try it a second time after a fault.
 
         Raises:
@@ -183,28 +199,28 @@ class _Module:
         """
         with self._lock:
             try:
-                return work(self._session(uri))
+                return work(self._login(uri))
             except (HardwareKeyUnavailable, pkcs11.PKCS11Error) as error:
                 if isinstance(error, (TokenPinRefused, TokenLocked)):
                     raise
             try:
                 self._begin_anew()
-                return work(self._session(uri))
+                return work(self._login(uri))
             except pkcs11.PKCS11Error as error:
                 raise _typed(error, uri) from error
 
     def _begin_anew(self) -> None:
         """Lists of slots and tokens, and all sessions, are those of the time when a module was begun."""
-        self._sessions.clear()
+        self._logins.clear()
         if self._library is not None:
             with contextlib.suppress(pkcs11.PKCS11Error):
                 self._library.finalize()
 
-    def _session(self, uri: KeyUri) -> pkcs11.Session:
+    def _login(self, uri: KeyUri) -> _Login:
         name = (uri.token, uri.serial)
-        if name not in self._sessions:
-            self._sessions[name] = self._logged_in(uri, name)
-        return self._sessions[name]
+        if name not in self._logins:
+            self._logins[name] = _Login(self._logged_in(uri, name), {})
+        return self._logins[name]
 
     def _logged_in(self, uri: KeyUri, name: tuple[str, str]) -> pkcs11.Session:
         try:
@@ -279,20 +295,22 @@ def _found(session: pkcs11.Session, uri: KeyUri, kind: ObjectClass) -> list[Any]
     return list(session.get_objects(named))
 
 
-def _key(session: pkcs11.Session, uri: KeyUri, curve: Curve) -> Any:
-    found = _found(session, uri, ObjectClass.PRIVATE_KEY)
+def _key(login: _Login, uri: KeyUri, curve: Curve) -> Any:
+    if (uri, curve) in login.keys:
+        return login.keys[uri, curve]
+    found = _found(login.session, uri, ObjectClass.PRIVATE_KEY)
     if len(found) != 1:
         message = f"there are {len(found)} private keys {uri.label}, and not one"
         raise HardwareKeyInvalid(message)
-    (key,) = found
-    if key[Attribute.KEY_TYPE] != _KINDS[curve].key_type or key[Attribute.EC_PARAMS] != curve.value:
+    kind, (key,) = _KINDS[curve], found
+    if key[Attribute.KEY_TYPE] != kind.key_type or key[Attribute.EC_PARAMS] not in kind.parameters:
         _refuse(uri, f"is not on the curve {curve.name}")
-    return key
+    return login.keys.setdefault((uri, curve), key)
 
 
 def _generate(session: pkcs11.Session, uri: KeyUri, curve: Curve, use: Use) -> None:
     kind = _KINDS[curve]
-    parameters = session.create_domain_parameters(kind.key_type, {Attribute.EC_PARAMS: curve.value}, local=True)
+    parameters = session.create_domain_parameters(kind.key_type, {Attribute.EC_PARAMS: kind.parameters[0]}, local=True)
     parameters.generate_keypair(
         id=uri.id or secrets.token_bytes(_ID_BYTES),
         label=uri.object,

@@ -20,6 +20,7 @@ from broker.trust.directory_fields import rfc3339
 from broker.trust.keyfolder import alone, destroy_private, entry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from broker.core.encryptionkeys import EncryptionKey
@@ -109,10 +110,10 @@ def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int,
     """
     own = OwnKeys.load(profile)
     with alone(own.folder):
-        _rotate(own, use, overlap_days, suite, days, uri)
+        _rotate(own, use, overlap_days, lambda: own.make(use, suite, days, _named(uri)))
 
 
-def _rotate(own: OwnKeys, use: str, overlap_days: int, suite: str, days: int, uri: str | None) -> None:
+def _rotate(own: OwnKeys, use: str, overlap_days: int, make_next: Callable[[], FolderEntry]) -> None:
     former = own.in_force(use, own.now_ms)
     if not former:
         _refuse(f"no key for {use} is in force: make one (`case-exchange keys {_command(use)}`)")
@@ -121,8 +122,7 @@ def _rotate(own: OwnKeys, use: str, overlap_days: int, suite: str, days: int, ur
         _refuse(f"{len(former)} keys for {use} are in force already; wait until {rfc3339(ends)}, or retire one now")
     retired_ms = own.now_ms + overlap_days * DAY_MS
     click.echo("nothing becomes unreadable: the private file of the former key stays")
-    made = own.make(use, suite, days, _named(uri))
-    _tell_new(made)
+    _tell_new(make_next())
     for entry in former:
         if retired_ms < entry.key.ends_at_ms:
             own.retire(entry, retired_ms)

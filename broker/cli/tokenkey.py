@@ -40,7 +40,7 @@ def token_key(*, uri: str, use: str, out: Path, public: Path | None, name: str |
 
     The URI (RFC 7512) names token, key, module and the file of the PIN. It never has a PIN itself.
 
-    Example:  case-exchange token-key 'pkcs11:token=exchange;object=governance?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/exchange/pin' --out governance.key --public governance.pem
+    Example:  case-exchange token-key "pkcs11:token=t;object=k?module-path=/m.so&pin-source=file:/pin" --out signing.key
     """
     where = KeyUri.parse(uri)
     if name is not None and use != _CHECKPOINTS:

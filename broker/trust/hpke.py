@@ -136,9 +136,7 @@ class PrivateEncryptionKey:
         return next((part for part in self.parts if isinstance(part, TokenEcKey)), None)
 
     def pem(self) -> bytes:
-        """What a key file holds: PKCS #8 in PEM, one block for each part, not encrypted, which only the file's mode
-        protects. Or the URI of the key in its token.
-        """
+        """What its file holds: PKCS #8 in PEM, a block for each part, not encrypted; or the URI of a token's key."""
         if self.token_key is not None:
             return self.token_key.reference()
         return b"".join(part.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for part in self.parts)

@@ -76,13 +76,10 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
         Raises:
             HardwareKeyUnavailable
         """
+        # A wrong key would give a wrong secret, and a good wrap would look broken.
         with self._lock:
             if not self._is_known:
-                # A wrong key would give a wrong secret, and a good wrap would look broken.
-                trial = ec.generate_private_key(self.curve)
-                expected = trial.exchange(ec.ECDH(), self._public)
-                if _tokens().agree(self._uri, _point(trial.public_key())) != expected:
-                    _refuse(self._uri)
+                self._check_agrees()
                 self._is_known = True
         try:
             secret: bytes = _tokens().agree(self._uri, _point(peer_public_key))
@@ -104,12 +101,20 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
         peer = ec.EllipticCurvePublicKey.from_encoded_point(self.curve, encapsulated)
         return _Agreed(self._uri, self._public, self.exchange(ec.ECDH(), peer))
 
+    def _check_agrees(self) -> None:
+        trial = ec.generate_private_key(self.curve)
+        expected = trial.exchange(ec.ECDH(), self._public)
+        if _tokens().agree(self._uri, _point(trial.public_key())) != expected:
+            _refuse(self._uri)
+
     def destroy(self) -> None:
-        """Destroy it in its token, with the public key there. If it is not there, nothing happens.
+        """Destroy it in its token, with the public key there. It is one that opens messages.
 
         Raises:
+            HardwareKeyInvalid: it is not there, or another one is in its place, which stays.
             HardwareKeyUnavailable: it is not certain that it is gone.
         """
+        self._check_agrees()
         _tokens().destroy(self._uri, _tokens().Curve.P256)
 
     def private_numbers(self) -> NoReturn:
@@ -200,7 +205,9 @@ def read_reference(data: bytes, name: str) -> TokenKey:
     Raises:
         KeyUriInvalid: the URI cannot be used.
         KeyInvalid: there is no public key of P-256 or Ed25519 after it.
+        ExtraMissing: the library for PKCS #11 is not installed.
     """
+    _tokens()
     first, _, rest = data.partition(b"\n")
     uri = KeyUri.parse(first.decode(errors="replace").rstrip("\r"))
     try:

@@ -24,6 +24,7 @@ from broker.core.errors import (
     TokenPinRefused,
 )
 from broker.extras import needed
+from broker.files import FileState
 from broker.trust.privatefiles import read_private_file
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def sign_digest(uri: KeyUri, digest: bytes) -> bytes:
     Raises:
         HardwareKeyUnavailable
     """
-    return _of(uri).call(uri, lambda login: bytes(_key(login, uri, Curve.P256).sign(digest, mechanism=Mechanism.ECDSA)))
+    return _of(uri).call(
+        uri, lambda login: bytes(_key(login, uri, Curve.P256, "sign").sign(digest, mechanism=Mechanism.ECDSA))
+    )
 
 
 def sign_message(uri: KeyUri, message: bytes) -> bytes:
@@ -105,7 +108,7 @@ def sign_message(uri: KeyUri, message: bytes) -> bytes:
         HardwareKeyUnavailable
     """
     return _of(uri).call(
-        uri, lambda login: bytes(_key(login, uri, Curve.ED25519).sign(message, mechanism=Mechanism.EDDSA))
+        uri, lambda login: bytes(_key(login, uri, Curve.ED25519, "sign").sign(message, mechanism=Mechanism.EDDSA))
     )
 
 
@@ -117,7 +120,7 @@ def agree(uri: KeyUri, point: bytes) -> bytes:
     """
 
     def derive(login: _Login) -> bytes:
-        shared = _key(login, uri, Curve.P256).derive_key(
+        shared = _key(login, uri, Curve.P256, "derive_key").derive_key(
             KeyType.GENERIC_SECRET,
             256,
             mechanism=Mechanism.ECDH1_DERIVE,
@@ -159,17 +162,14 @@ def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
 
 
 def destroy(uri: KeyUri, curve: Curve) -> None:
-    """Destroy a private key in its token, with the public key beside it. A key that is not there is none.
+    """Destroy a private key in its token, with the public key beside it.
 
     Raises:
-        HardwareKeyInvalid: there are several, or it is of another kind.
+        HardwareKeyInvalid: it is not there, there are several, or it is of another kind.
         HardwareKeyUnavailable: it is not certain that it is gone.
     """
 
     def remove(login: _Login) -> None:
-        login.keys.pop((uri, curve), None)
-        if not _found(login.session, uri, ObjectClass.PRIVATE_KEY):
-            return
         _key(login, uri, curve)
         del login.keys[uri, curve]
         with contextlib.closing(login.session.token.open(rw=True)) as writing:
@@ -189,7 +189,7 @@ class _Module:
         self._library: Any = None
         self._logins: dict[tuple[str, str], _Login] = {}
         self._pins: dict[str, str] = {}
-        self._refused: dict[tuple[str, str], tuple[str, HardwareKeyUnavailable]] = {}
+        self._refused: dict[tuple[str, str], tuple[str, FileState, HardwareKeyUnavailable]] = {}
 
     def call(self, uri: KeyUri, work: Callable[[_Login], _T]) -> _T:
         """Do something with a session that is logged in to the token. Try it a second time after a fault.
@@ -232,24 +232,25 @@ class _Module:
         if len(found) != 1:
             message = f"{len(found)} tokens are named {uri.token or uri.serial}, and not one"
             raise (HardwareKeyInvalid if found else HardwareKeyUnavailable)(message)
-        pin = self._pin(uri)
-        refused_pin, fault = self._refused.get(name, ("", None))
-        if fault is not None and pin == refused_pin:
-            raise fault
+        pin, state = self._pin(uri)
+        if name in self._refused and self._refused[name][:2] == (pin, state):
+            raise self._refused[name][2]
         try:
             session: pkcs11.Session = found[0].open(user_pin=pin)
         except (*_REFUSED, *_LOCKED) as error:
             fault = _typed(error, uri)
-            self._refused[name] = pin, fault
+            self._refused[name] = pin, state, fault
             raise fault from None
         self._refused.pop(name, None)
         return session
 
-    def _pin(self, uri: KeyUri) -> str:
+    def _pin(self, uri: KeyUri) -> tuple[str, FileState]:
         try:
+            state = FileState.of(Path(uri.pin_source))
             pin = read_private_file(Path(uri.pin_source)).decode().rstrip("\r\n")
-        except KeyInvalid as error:
-            raise TokenPinRefused(error.message) from None
+        except (KeyInvalid, OSError):
+            message = f"the PIN file {Path(uri.pin_source).name} is not there, or others than its owner can read it"
+            raise TokenPinRefused(message) from None
         except UnicodeDecodeError:
             message = f"{Path(uri.pin_source).name} has no PIN in UTF-8"
             raise TokenPinRefused(message) from None
@@ -259,7 +260,7 @@ class _Module:
             message = f"{Path(uri.pin_source).name} is empty: it must have the PIN of the token"
             raise TokenPinRefused(message)
         self._pins[uri.pin_source] = pin
-        return pin
+        return pin, state
 
 
 _modules: Final[dict[str, _Module]] = {}
@@ -295,7 +296,8 @@ def _found(session: pkcs11.Session, uri: KeyUri, kind: ObjectClass) -> list[Any]
     return list(session.get_objects(named))
 
 
-def _key(login: _Login, uri: KeyUri, curve: Curve) -> Any:
+def _key(login: _Login, uri: KeyUri, curve: Curve, use: str = "") -> Any:
+    """The private key. ``use``: what it must be able to do, as a method of the library."""
     if (uri, curve) in login.keys:
         return login.keys[uri, curve]
     found = _found(login.session, uri, ObjectClass.PRIVATE_KEY)
@@ -305,6 +307,8 @@ def _key(login: _Login, uri: KeyUri, curve: Curve) -> Any:
     kind, (key,) = _KINDS[curve], found
     if key[Attribute.KEY_TYPE] != kind.key_type or key[Attribute.EC_PARAMS] not in kind.parameters:
         _refuse(uri, f"is not on the curve {curve.name}")
+    if use and not hasattr(key, use):
+        _refuse(uri, "may not be used for this: a key signs, or opens what is sealed to it")
     return login.keys.setdefault((uri, curve), key)
 
 

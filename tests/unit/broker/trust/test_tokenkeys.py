@@ -276,7 +276,7 @@ def faults(token: SampleToken) -> dict[str, tuple[type[CaseExchangeError], str, 
     return {
         "no module": (KeyModuleMissing, "cannot be loaded", signs_with(module_path=str(library))),
         "no PKCS 11 module": (KeyModuleMissing, "cannot be loaded", signs_with(module_path=os.__file__)),
-        "no token": (HardwareKeyUnavailable, "0 tokens", signs_with(**{"token": "nobody's"})),
+        "no token": (HardwareKeyUnavailable, "0 tokens", signs_with(token="nobody's")),  # noqa: S106 - its label
         "no object": (HardwareKeyInvalid, "0 private keys", signs_with(key="nobody's")),
         "another id": (HardwareKeyInvalid, "0 private keys", signs_with(id=b"another")),
         "two of one label": (HardwareKeyInvalid, "2 private keys", signs_with(key="twice")),

@@ -39,6 +39,7 @@ _token_option = click.option(
     "--in-token",
     "uri",
     metavar="URI",
+    callback=lambda _, __, text: None if text is None else KeyUri.parse(text),
     help="The key of this name in a PKCS #11 token (P256): it is made there if it is not there (docs/keys.md).",
 )
 _days_option = click.option(
@@ -60,7 +61,7 @@ def keys() -> None:
 @_suite_option
 @_days_option
 @_token_option
-def make(profile: Path, *, suite: str, days: int, uri: str | None) -> None:
+def make(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make your first key for records.
 
     Publishers seal to it what they send to you. Nothing becomes unreadable. Copy the private file to each of your
@@ -76,7 +77,7 @@ def make(profile: Path, *, suite: str, days: int, uri: str | None) -> None:
 @_suite_option
 @_days_option
 @_token_option
-def archive(profile: Path, *, suite: str, days: int, uri: str | None) -> None:
+def archive(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make your first archive key.
 
     You seal to it all that you publish, so that you can open it again later. Nothing becomes
@@ -100,7 +101,7 @@ def archive(profile: Path, *, suite: str, days: int, uri: str | None) -> None:
 @_suite_option
 @_days_option
 @_token_option
-def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int, uri: str | None) -> None:
+def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make a new key, and retire the one before it.
 
     Both are in force during an overlap. Nothing becomes unreadable. The private file of the former key stays: you need
@@ -110,7 +111,7 @@ def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int,
     """
     own = OwnKeys.load(profile)
     with alone(own.folder):
-        _rotate(own, use, overlap_days, lambda: own.make(use, suite, days, _named(uri)))
+        _rotate(own, use, overlap_days, lambda: own.make(use, suite, days, uri))
 
 
 def _rotate(own: OwnKeys, use: str, overlap_days: int, make_next: Callable[[], FolderEntry]) -> None:
@@ -218,16 +219,11 @@ def list_keys(profile: Path, *, as_json: bool) -> None:
         click.echo(f"{text}. If it is not yours at all, tell governance and retire it", err=True)
 
 
-def _first(own: OwnKeys, use: str, suite: str, days: int, uri: str | None) -> None:
+def _first(own: OwnKeys, use: str, suite: str, days: int, uri: KeyUri | None) -> None:
     if own.in_force(use, own.now_ms):
         _refuse(f"a key for {use} is in force already: to follow it, use `case-exchange keys rotate --use {use}`")
-    named = _named(uri)
     click.echo("nothing becomes unreadable")
-    _tell_new(own.make(use, suite, days, named))
-
-
-def _named(uri: str | None) -> KeyUri | None:
-    return None if uri is None else KeyUri.parse(uri)
+    _tell_new(own.make(use, suite, days, uri))
 
 
 def _tell_new(entry: FolderEntry) -> None:

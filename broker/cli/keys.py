@@ -45,6 +45,13 @@ _token_option = click.option(
 _days_option = click.option(
     "--days", type=click.IntRange(1, 1095), default=365, show_default=True, help="How long the key is in force at most."
 )
+
+
+def _making(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that make a key."""
+    return _suite_option(_days_option(_token_option(command)))
+
+
 _key_argument = click.argument("key_id", metavar="KEY_ID")
 
 
@@ -58,9 +65,7 @@ def keys() -> None:
 
 @keys.command()
 @profile_option
-@_suite_option
-@_days_option
-@_token_option
+@_making
 def make(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make your first key for records.
 
@@ -74,9 +79,7 @@ def make(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
 
 @keys.command()
 @profile_option
-@_suite_option
-@_days_option
-@_token_option
+@_making
 def archive(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make your first archive key.
 
@@ -98,9 +101,7 @@ def archive(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None
     show_default=True,
     help="How long publishers may still seal to the former key.",
 )
-@_suite_option
-@_days_option
-@_token_option
+@_making
 def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make a new key, and retire the one before it.
 
@@ -229,10 +230,8 @@ def _first(own: OwnKeys, use: str, suite: str, days: int, uri: KeyUri | None) ->
 def _tell_new(entry: FolderEntry) -> None:
     key = entry.key
     click.echo(f"{key.key_id.hex()}: made, for {key.use}, {key.suite}, in force until {rfc3339(key.ends_at_ms)}")
-    if entry.token_key() is None:
-        click.echo(f"private key: {entry.private_file} (keep a backup)")
-    else:
-        click.echo(f"private key: in its token, which {entry.private_file} names (have a backup of the token)")
+    where = entry.private_file if entry.token_key() is None else f"in its token, which {entry.private_file} names"
+    click.echo(f"private key: {where} (keep a backup)")
     click.echo(f"for governance: {entry.statement_file}")
 
 

@@ -1,50 +1,23 @@
-"""PKCS #11: what is asked of a token. Only this module knows the library for it, the extra ``hsm``.
-
-A process loads each module once, and makes its calls one at a time: not every module bears threads. It has one session
-for each token, because a login counts for the whole process. After any fault the module is begun anew, once, and the
-work is tried again: so a token that was away for a moment, or a module that lost its sessions, is no fault. A PIN that
-was refused is not tried again, because tokens lock after a few wrong ones.
-"""
+"""PKCS #11: what is asked of a token, in sessions of tokensessions.py. The library for it is the extra ``hsm``."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from broker.core.errors import (
-    HardwareKeyInvalid,
-    HardwareKeyUnavailable,
-    KeyInvalid,
-    KeyModuleMissing,
-    TokenLocked,
-    TokenPinRefused,
-)
+from broker.core.errors import HardwareKeyInvalid
 from broker.extras import needed
-from broker.files import FileState
-from broker.trust.privatefiles import read_private_file
+from broker.trust.tokensessions import Login, module_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from broker.core.keyuri import KeyUri
 
 with needed():
     import pkcs11
     from pkcs11 import KDF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
-_T = TypeVar("_T")
-_REFUSED: Final = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinExpired)
-_LOCKED: Final = (pkcs11.PinLocked, pkcs11.UserPinNotInitialized)
-_NO_SUCH: Final = (
-    pkcs11.KeyTypeInconsistent,
-    pkcs11.MechanismInvalid,
-    pkcs11.MultipleTokensReturned,
-    pkcs11.FunctionNotSupported,
-)
 _OCTET_STRING: Final = 4
 _ID_BYTES: Final = 16
 
@@ -72,13 +45,6 @@ class _Kind(NamedTuple):
     point_bytes: int
 
 
-class _Login(NamedTuple):
-    """A session that is logged in, and the keys that were found in it."""
-
-    session: pkcs11.Session
-    keys: dict[tuple[KeyUri, Curve], Any]
-
-
 _KINDS: Final = {
     Curve.P256: _Kind(KeyType.EC, Mechanism.EC_KEY_PAIR_GEN, (bytes.fromhex("06082a8648ce3d030107"),), 65),
     Curve.ED25519: _Kind(
@@ -96,7 +62,7 @@ def sign_digest(uri: KeyUri, digest: bytes) -> bytes:
     Raises:
         HardwareKeyUnavailable
     """
-    return _of(uri).call(
+    return module_of(uri).call(
         uri, lambda login: bytes(_key(login, uri, Curve.P256, "sign").sign(digest, mechanism=Mechanism.ECDSA))
     )
 
@@ -107,7 +73,7 @@ def sign_message(uri: KeyUri, message: bytes) -> bytes:
     Raises:
         HardwareKeyUnavailable
     """
-    return _of(uri).call(
+    return module_of(uri).call(
         uri, lambda login: bytes(_key(login, uri, Curve.ED25519, "sign").sign(message, mechanism=Mechanism.EDDSA))
     )
 
@@ -119,7 +85,7 @@ def agree(uri: KeyUri, point: bytes) -> bytes:
         HardwareKeyUnavailable
     """
 
-    def derive(login: _Login) -> bytes:
+    def derive(login: Login) -> bytes:
         shared = _key(login, uri, Curve.P256, "derive_key").derive_key(
             KeyType.GENERIC_SECRET,
             256,
@@ -132,7 +98,7 @@ def agree(uri: KeyUri, point: bytes) -> bytes:
         finally:
             shared.destroy()
 
-    return _of(uri).call(uri, derive)
+    return module_of(uri).call(uri, derive)
 
 
 def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
@@ -144,7 +110,7 @@ def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
         HardwareKeyUnavailable
     """
 
-    def find_or_generate(login: _Login) -> bytes:
+    def find_or_generate(login: Login) -> bytes:
         session = login.session
         if not _found(session, uri, ObjectClass.PRIVATE_KEY):
             # A session that may write, only for this.
@@ -158,7 +124,7 @@ def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
             _refuse(uri, f"has {len(public)} public keys of the same name beside it, and not one")
         return _point(public[0][Attribute.EC_POINT], _KINDS[curve].point_bytes, uri)
 
-    return _of(uri).call(uri, find_or_generate)
+    return module_of(uri).call(uri, find_or_generate)
 
 
 def destroy(uri: KeyUri, curve: Curve) -> None:
@@ -169,7 +135,7 @@ def destroy(uri: KeyUri, curve: Curve) -> None:
         HardwareKeyUnavailable: it is not certain that it is gone.
     """
 
-    def remove(login: _Login) -> None:
+    def remove(login: Login) -> None:
         _key(login, uri, curve)
         del login.keys[uri, curve]
         with contextlib.closing(login.session.token.open(rw=True)) as writing:
@@ -177,114 +143,7 @@ def destroy(uri: KeyUri, curve: Curve) -> None:
                 for each in _found(writing, uri, kind):
                     each.destroy()
 
-    _of(uri).call(uri, remove)
-
-
-class _Module:
-    """One PKCS #11 library, loaded once, with one session for each token."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        self._library: Any = None
-        self._logins: dict[tuple[str, str], _Login] = {}
-        self._pins: dict[str, str] = {}
-        self._refused: dict[tuple[str, str], tuple[str, FileState, HardwareKeyUnavailable]] = {}
-
-    def call(self, uri: KeyUri, work: Callable[[_Login], _T]) -> _T:
-        """Do something with a session that is logged in to the token. Try it a second time after a fault.
-
-        Raises:
-            HardwareKeyUnavailable: of the class that says what to do.
-        """
-        with self._lock:
-            try:
-                return work(self._login(uri))
-            except (HardwareKeyUnavailable, pkcs11.PKCS11Error) as error:
-                if isinstance(error, (TokenPinRefused, TokenLocked)):
-                    raise
-            try:
-                self._begin_anew()
-                return work(self._login(uri))
-            except pkcs11.PKCS11Error as error:
-                raise _typed(error, uri) from error
-
-    def _begin_anew(self) -> None:
-        """Lists of slots and tokens, and all sessions, are those of the time when a module was begun."""
-        self._logins.clear()
-        if self._library is not None:
-            with contextlib.suppress(pkcs11.PKCS11Error):
-                self._library.finalize()
-
-    def _login(self, uri: KeyUri) -> _Login:
-        name = (uri.token, uri.serial)
-        if name not in self._logins:
-            self._logins[name] = _Login(self._logged_in(uri, name), {})
-        return self._logins[name]
-
-    def _logged_in(self, uri: KeyUri, name: tuple[str, str]) -> pkcs11.Session:
-        try:
-            self._library = pkcs11.lib(self._path)
-        except pkcs11.PKCS11Error as error:
-            message = f"the PKCS #11 module {Path(self._path).name} cannot be loaded or begun"
-            raise KeyModuleMissing(message) from error
-        found = list(self._library.get_tokens(token_label=uri.token or None, token_serial=_serial(uri)))
-        if len(found) != 1:
-            message = f"{len(found)} tokens are named {uri.token or uri.serial}, and not one"
-            raise (HardwareKeyInvalid if found else HardwareKeyUnavailable)(message)
-        pin, state = self._pin(uri)
-        if name in self._refused and self._refused[name][:2] == (pin, state):
-            raise self._refused[name][2]
-        try:
-            session: pkcs11.Session = found[0].open(user_pin=pin)
-        except (*_REFUSED, *_LOCKED) as error:
-            fault = _typed(error, uri)
-            self._refused[name] = pin, state, fault
-            raise fault from None
-        self._refused.pop(name, None)
-        return session
-
-    def _pin(self, uri: KeyUri) -> tuple[str, FileState]:
-        try:
-            state = FileState.of(Path(uri.pin_source))
-            pin = read_private_file(Path(uri.pin_source)).decode().rstrip("\r\n")
-        except (KeyInvalid, OSError):
-            message = f"the PIN file {Path(uri.pin_source).name} is not there, or others than its owner can read it"
-            raise TokenPinRefused(message) from None
-        except UnicodeDecodeError:
-            message = f"{Path(uri.pin_source).name} has no PIN in UTF-8"
-            raise TokenPinRefused(message) from None
-        # What a pipe had was read the first time.
-        pin = pin or self._pins.get(uri.pin_source, "")
-        if not pin:
-            message = f"{Path(uri.pin_source).name} is empty: it must have the PIN of the token"
-            raise TokenPinRefused(message)
-        self._pins[uri.pin_source] = pin
-        return pin, state
-
-
-_modules: Final[dict[str, _Module]] = {}
-_modules_lock: Final = threading.Lock()
-
-
-def _of(uri: KeyUri) -> _Module:
-    with _modules_lock:
-        return _modules.setdefault(uri.module_path, _Module(uri.module_path))
-
-
-def _serial(uri: KeyUri) -> bytes | None:
-    return uri.serial.encode() or None
-
-
-def _typed(error: pkcs11.PKCS11Error, uri: KeyUri) -> HardwareKeyUnavailable:
-    where = uri.token or uri.serial
-    if isinstance(error, _REFUSED):
-        return TokenPinRefused(f"the token {where} refused its PIN")
-    if isinstance(error, _LOCKED):
-        return TokenLocked(f"the token {where} takes no PIN")
-    if isinstance(error, _NO_SUCH):
-        return HardwareKeyInvalid(f"the key {uri.label} cannot do what it is needed for: {type(error).__name__}")
-    return HardwareKeyUnavailable(f"the key {uri.label} cannot be used now: {type(error).__name__}")
+    module_of(uri).call(uri, remove)
 
 
 def _found(session: pkcs11.Session, uri: KeyUri, kind: ObjectClass) -> list[Any]:
@@ -296,7 +155,7 @@ def _found(session: pkcs11.Session, uri: KeyUri, kind: ObjectClass) -> list[Any]
     return list(session.get_objects(named))
 
 
-def _key(login: _Login, uri: KeyUri, curve: Curve, use: str = "") -> Any:
+def _key(login: Login, uri: KeyUri, curve: Curve, use: str = "") -> Any:
     """The private key. ``use``: what it must be able to do, as a method of the library."""
     if (uri, curve) in login.keys:
         return login.keys[uri, curve]

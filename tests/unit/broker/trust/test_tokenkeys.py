@@ -327,11 +327,11 @@ def test_a_locked_token_is_told_from_a_wrong_pin(token: SampleToken) -> None:
     # SoftHSM2 locks no token. So only the translation of what a module answers is shown.
     import pkcs11  # noqa: PLC0415 - only with SoftHSM2
 
-    from broker.trust.tokens import _typed  # noqa: PLC0415 - only with SoftHSM2
+    from broker.trust.tokensessions import typed  # noqa: PLC0415 - only with SoftHSM2
 
     for answer in (pkcs11.PinLocked, pkcs11.UserPinNotInitialized):
-        assert isinstance(_typed(answer(), token.uri("signing")), TokenLocked)
-    assert isinstance(_typed(pkcs11.DeviceRemoved(), token.uri("signing")), HardwareKeyUnavailable)
+        assert isinstance(typed(answer(), token.uri("signing")), TokenLocked)
+    assert isinstance(typed(pkcs11.DeviceRemoved(), token.uri("signing")), HardwareKeyUnavailable)
 
 
 def test_a_key_that_can_leave_its_token_is_not_taken(token: SampleToken) -> None:

@@ -45,14 +45,12 @@ _token_option = click.option(
 _days_option = click.option(
     "--days", type=click.IntRange(1, 1095), default=365, show_default=True, help="How long the key is in force at most."
 )
+_key_argument = click.argument("key_id", metavar="KEY_ID")
 
 
 def _making(command: Callable[..., None]) -> Callable[..., None]:
     """The options of commands that make a key."""
     return _suite_option(_days_option(_token_option(command)))
-
-
-_key_argument = click.argument("key_id", metavar="KEY_ID")
 
 
 @click.group(no_args_is_help=True)

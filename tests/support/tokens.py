@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 PIN: Final = "syn-pin-4711-canary"
 """So that a test finds it wherever it should not be."""
+_INIT_TOKEN: Final = """
+import ctypes, sys
+module, slots, count = ctypes.CDLL(sys.argv[1]), (ctypes.c_ulong * 99)(), ctypes.c_ulong(99)
+label, officer = sys.argv[2].ljust(32).encode(), sys.argv[3].encode()
+assert module.C_Initialize(None) == module.C_GetSlotList(0, slots, ctypes.byref(count)) == 0
+sys.exit(module.C_InitToken(ctypes.c_ulong(slots[count.value - 1]), officer, len(officer), label))
+"""
 _OFFICER: Final = "syn-officer-0815"
 _MODULES: Final = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")
 
@@ -46,6 +54,10 @@ class SampleToken:
         """Another token of this label."""
         arguments = ["--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", _OFFICER]
         subprocess.run(["softhsm2-util", *arguments], check=True, capture_output=True, timeout=60)
+
+    def add_without_pin(self, label: str) -> None:
+        """A token of this label whose user PIN was never set, as softhsm2-util makes none."""
+        subprocess.run([sys.executable, "-c", _INIT_TOKEN, self.module, label, _OFFICER], check=True, timeout=60)
 
     def uri(self, key: str, **fields: Any) -> KeyUri:
         return KeyUri(

@@ -33,6 +33,7 @@ from broker.core.errors import (
     TokenLocked,
     TokenPinRefused,
 )
+from broker.core.keyuri import KeyUri
 from broker.trust.hpke import HpkeWrapper, PrivateEncryptionKey
 from broker.trust.keys import load_checkpoint_key, load_signing_key, load_verification_keys
 from broker.trust.signing import Ed25519NoteSigner, ecdsa_verifies, note_verifier
@@ -323,15 +324,22 @@ def test_each_fault_is_typed_and_says_what_to_do_and_no_pin_is_anywhere(
     assert PIN not in str(token.uri("signing"))
 
 
-def test_a_locked_token_is_told_from_a_wrong_pin(token: SampleToken) -> None:
-    # SoftHSM2 locks no token. So only the translation of what a module answers is shown.
-    import pkcs11  # noqa: PLC0415 - only with SoftHSM2
+def test_a_token_that_takes_no_pin_is_told_from_a_wrong_pin(token: SampleToken) -> None:
+    label = f"{token.label}-2"
+    token.add_without_pin(label)
+    with pytest.raises(TokenLocked, match="takes no PIN"):
+        make_signing_key(token.uri("signing", token=label))
 
-    from broker.trust.tokensessions import typed  # noqa: PLC0415 - only with SoftHSM2
 
-    for answer in (pkcs11.PinLocked, pkcs11.UserPinNotInitialized):
-        assert isinstance(typed(answer(), token.uri("signing")), TokenLocked)
-    assert isinstance(typed(pkcs11.DeviceRemoved(), token.uri("signing")), HardwareKeyUnavailable)
+def test_what_softhsm2_never_answers_is_told_too() -> None:
+    # It locks no token, and none of its tokens breaks in the middle of a call.
+    pkcs11 = pytest.importorskip("pkcs11")
+    from broker.trust.tokensessions import typed  # noqa: PLC0415 - only with the extra
+
+    uri = KeyUri("/m", "/p", "sample", object="signing")
+    assert type(typed(pkcs11.PinLocked(), uri)) is TokenLocked
+    assert type(typed(pkcs11.DeviceRemoved(), uri)) is HardwareKeyUnavailable
+    assert type(typed(pkcs11.MechanismInvalid(), uri)) is HardwareKeyInvalid
 
 
 def test_a_key_that_can_leave_its_token_is_not_taken(token: SampleToken) -> None:

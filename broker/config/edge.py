@@ -26,7 +26,7 @@ class AgencyConfig(Section, frozen=True, kw_only=True):
     key: Annotated[Path, setting("its private key, mode 0600")]
     authorities: Annotated[Path, setting("authorities whose broker certificates are accepted")]
     signing_certificate: Annotated[Path, setting("the agency's signing certificate, as the directory lists it")]
-    signing_key: Annotated[Path, setting("its private key, mode 0600")]
+    signing_key: Annotated[Path, setting("its private key, mode 0600; it may name a key in a token (docs/keys.md)")]
     encryption_keys: Annotated[
         Path, setting("its key folder: private encryption keys with their statements (docs/keys.md); none: no keys")
     ] = Path()

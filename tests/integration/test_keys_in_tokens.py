@@ -26,8 +26,9 @@ from broker.bootstrap.verify import verify_bundle
 from broker.cli.main import cli
 from broker.client.publisher import Published
 from broker.core.encryptionkeys import P256, RECORDS
-from broker.core.errors import HardwareKeyUnavailable, KeyInvalid
+from broker.core.errors import HardwareKeyUnavailable, KeyInvalid, Unavailable
 from broker.core.policy import keys_in_force
+from broker.core.streams import DNA, StreamPartition
 from broker.trust.certificates import der, load_certificates, p256_public_key
 from broker.trust.directory import open_directory
 from broker.trust.keys import load_checkpoint_key, load_signing_key
@@ -37,7 +38,7 @@ from broker.trust.tls import check_tls_files
 from broker.trust.tokenkeys import TokenEcKey, TokenEd25519Key, make_signing_key
 from certs.development import KEY_FOLDER
 from certs.renewing import prepare
-from certs.rights import LAB, SHANXI
+from certs.rights import EXCHANGE, LAB, SHANXI
 from tests.integration.test_sealed_edges import BARCODE, CANARY, request_file, until
 from tests.support.exchange import running_exchange
 from tests.support.gateways import SAMPLES, police_profile, receiving
@@ -233,6 +234,28 @@ async def test_while_the_token_is_away_all_waits_and_when_it_is_back_all_goes_on
     report = (await replayed(exchange, tmp_path / "whole.bundle")).report()
     assert (report.clean, report.unprocessed) == (True, ())
     assert PIN not in json.dumps(logs, default=str)
+
+
+async def test_a_broker_whose_signing_key_is_away_loses_nothing_and_stores_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, pki = SampleToken(tmp_path / "token", monkeypatch), SamplePki.build(tmp_path / "pki")
+    key = tmp_path / "signing.key"
+    key.touch(0o600)
+    key.write_bytes(token.put("exchange", load_signing_key(pki.folder.member(EXCHANGE) / "signing.key"), sign=True))
+    async with running_exchange(pki, tmp_path / "log", signing={"key": str(key)}) as exchange:
+        record, publisher = exchange.maker().make(), await exchange.publisher()
+        with token.away(), capture_logs() as logs:
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await publisher.publish(record)
+        told = [line["cause"] for line in logs if line["event"] == "refused" and line["log_level"] == "error"]
+        assert told == [f"0 tokens are named {token.label}, and not one"] * 2
+        assert await publisher.publish(record)
+        log = exchange.broker.log
+        dna = [StreamPartition(DNA, number) for number in range(log.partitions(DNA))]
+        assert sum([await log.end_offset(partition) for partition in dna]) == 1
+        assert (await replayed(exchange, tmp_path / "whole.bundle")).report().clean
 
 
 async def until_logged(logs: list[Any], event: str) -> None:

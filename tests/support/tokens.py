@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from broker.core.keyuri import KeyUri
+from broker.trust.tokenkeys import TokenEcKey, make_signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cryptography.hazmat.primitives.asymmetric import ec
+
 PIN: Final = "syn-pin-4711-canary"
 """So that a test finds it wherever it should not be."""
-_INIT_TOKEN: Final = """
+_INITIALISE: Final = """
 import ctypes, sys
 module, slots, count = ctypes.CDLL(sys.argv[1]), (ctypes.c_ulong * 99)(), ctypes.c_ulong(99)
 label, officer = sys.argv[2].ljust(32).encode(), sys.argv[3].encode()
@@ -57,7 +60,7 @@ class SampleToken:
 
     def add_without_pin(self, label: str) -> None:
         """A token of this label whose user PIN was never set, as softhsm2-util makes none."""
-        subprocess.run([sys.executable, "-c", _INIT_TOKEN, self.module, label, _OFFICER], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", _INITIALISE, self.module, label, _OFFICER], check=True, timeout=60)
 
     def uri(self, key: str, **fields: Any) -> KeyUri:
         return KeyUri(
@@ -88,3 +91,22 @@ class SampleToken:
 
         with contextlib.closing(pkcs11.lib(self.module).get_token(token_label=self.label).open(rw=True)) as session:
             yield session
+
+    def put(self, label: str, key: ec.EllipticCurvePrivateKey, **may: bool) -> bytes:
+        """Put a key into the token, with what it may be used for. Returns what its key file holds."""
+        from pkcs11 import Attribute, KeyType, ObjectClass  # noqa: PLC0415 - only who has SoftHSM2 needs it
+
+        template = {
+            Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+            Attribute.KEY_TYPE: KeyType.EC,
+            Attribute.EC_PARAMS: bytes.fromhex("06082a8648ce3d030107"),
+            Attribute.VALUE: key.private_numbers().private_value.to_bytes(32),
+            Attribute.LABEL: label,
+            Attribute.TOKEN: True,
+            **{Attribute[name.upper()]: allowed for name, allowed in may.items()},
+        }
+        # This logs in.
+        make_signing_key(self.uri(f"beside {label}"))
+        with self.session() as session:
+            session.create_object(template)
+        return TokenEcKey(self.uri(label), key.public_key()).reference()

@@ -129,23 +129,8 @@ def test_a_key_in_a_token_opens_what_the_library_seals_and_nothing_else(
 
 
 def test_the_vector_of_rfc_9180_opens_with_its_key_in_a_token(token: SampleToken, tmp_path: Path) -> None:
-    from pkcs11 import Attribute, KeyType, ObjectClass  # noqa: PLC0415 - only with SoftHSM2
-
-    make_signing_key(token.uri("so that the token is there"))
-    secret = bytes.fromhex(VECTOR["skRm"])
-    public = ec.derive_private_key(int.from_bytes(secret), ec.SECP256R1()).public_key()
-    template = {
-        Attribute.CLASS: ObjectClass.PRIVATE_KEY,
-        Attribute.KEY_TYPE: KeyType.EC,
-        Attribute.EC_PARAMS: bytes.fromhex("06082a8648ce3d030107"),
-        Attribute.VALUE: secret,
-        Attribute.LABEL: "vector",
-        Attribute.TOKEN: True,
-        Attribute.DERIVE: True,
-    }
-    with token.session() as session:
-        session.create_object(template)
-    path = written(tmp_path / "a.key", TokenEcKey(token.uri("vector"), public).reference())
+    key = ec.derive_private_key(int(VECTOR["skRm"], 16), ec.SECP256R1())
+    path = written(tmp_path / "a.key", token.put("vector", key, derive=True))
     private = PrivateEncryptionKey.load(path)
     assert (private.suite, private.public_key.hex()) == (P256, VECTOR["pkRm"])
     assert private.token_key is not None

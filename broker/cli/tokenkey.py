@@ -33,10 +33,11 @@ _OUT: Final = click.Path(dir_okay=False, path_type=Path)
 @click.option("--public", type=_OUT, help="Write the public key, too (PEM), such as governance.pem.")
 @click.option("--name", help="The name of a checkpoint key: print its verifier key for log_keys of the directory.")
 def token_key(*, uri: str, use: str, out: Path, public: Path | None, name: str | None) -> None:
-    """Make a private key in a token, or take the one that is there, and write a key file that names it.
+    """Make a private key in a token, and its key file.
 
-    Whatever takes a private key file takes this file: signing_key and checkpoint_key in settings, --key of `directory
-    sign` and of `certs request`. A new key never leaves the token. Encryption keys: `keys make --in-token`.
+    If there is a key of this name already, the file names that one. Whatever takes a private key file takes this file:
+    signing_key and checkpoint_key in settings, --key of `directory sign`. A new key never leaves the token. For an
+    agency's keys: `certs request --in-token`, `keys make --in-token`.
 
     The URI (RFC 7512) names token, key, module and the file of the PIN. It never has a PIN itself.
 

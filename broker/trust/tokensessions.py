@@ -105,7 +105,9 @@ class TokenModule:
             raise (HardwareKeyInvalid if found else HardwareKeyUnavailable)(message)
         pin, state = self._pin(uri)
         if name in self._refused and self._refused[name][:2] == (pin, state):
-            raise self._refused[name][2]
+            former = self._refused[name][2]
+            # Another one, because each raise lengthens the trace of an error.
+            raise type(former)(former.message)
         try:
             session: pkcs11.Session = found[0].open(user_pin=pin)
         except (*_REFUSED, *_LOCKED) as error:

@@ -16,6 +16,7 @@ _PACKAGE: Final = "case-exchange"
 _DISTRIBUTIONS: Final = {
     "PIL": "pillow",
     "kafka": "kafka-python",
+    "pkcs11": "python-pkcs11",
     "rfc3161_client": "rfc3161-client",
     "tomli_w": "tomli-w",
 }

@@ -14,8 +14,9 @@ from broker.files import exclusive
 from broker.trust.certificates import pem
 from broker.trust.renewal import request_of
 from broker.trust.requests import key_sha256, make_request, read_request
+from broker.trust.tokenkeys import make_signing_key
 from certs.folder import AUTHORITY_KINDS
-from certs.profiles import general_name, is_server_name, profile_of, subject
+from certs.profiles import SIGNING, general_name, is_server_name, profile_of, subject
 from certs.signingkeys import key_pem, new_key
 from certs.storage import make_folder, write_private, write_public
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from broker.core.identity import Principal
+    from broker.core.keyuri import KeyUri
     from broker.trust.requests import CertificateRequest
     from certs.folder import PkiFolder
     from certs.profiles import Profile
@@ -73,15 +75,25 @@ def make(folder: Path, profile: Profile, principal: Principal, server_names: Seq
 
 
 def make_all(
-    folder: Path, profiles: Sequence[Profile], principal: Principal, server_names: Sequence[str] = ()
+    folder: Path,
+    profiles: Sequence[Profile],
+    principal: Principal,
+    server_names: Sequence[str] = (),
+    uri: KeyUri | None = None,
 ) -> list[Requested]:
     """Make keys that never leave this folder, and a request for a certificate of each: all, or none.
 
+    ``uri``: the signing key is the one of this name in a token. It is made there if it is not there.
+
     Raises:
         CertificateInvalid: there is already a key or certificate. Only a renewal may replace it.
-        RequestInvalid: a name is none that a server can have.
+        RequestInvalid: a name is none that a server can have; or a key in a token is asked for, and none signs.
         SetupInvalid: the folder cannot be used.
+        HardwareKeyUnavailable: the token cannot be used now.
     """
+    if uri is not None and SIGNING not in profiles:
+        message = "only a signing key can be in a token: TLS libraries need the key itself"
+        raise RequestInvalid(message)
     with changing(make_folder(folder)):
         certificates = {folder / f"{profile.file_stem}.pem": profile for profile in profiles}
         for path in (path for one in certificates for path in (one.with_suffix(".key"), one)):
@@ -89,8 +101,16 @@ def make_all(
                 message = f"{path.name} exists already; renew it with case-exchange certs renew"
                 raise CertificateInvalid(message)
         _general_names(server_names)
+        in_token = None if uri is None else make_signing_key(uri)
         return [
-            make_key(path.with_suffix(".key"), request_of(path), profile, principal, server_names)
+            make_key(
+                path.with_suffix(".key"),
+                request_of(path),
+                profile,
+                principal,
+                server_names,
+                key=in_token if profile is SIGNING else None,
+            )
             for path, profile in certificates.items()
         ]
 
@@ -158,10 +178,19 @@ def sign(pki: PkiFolder, order: Order, now: datetime) -> Signed:
 
 
 def make_key(
-    key_path: Path, request_path: Path, profile: Profile, principal: Principal, server_names: Sequence[str]
+    key_path: Path,
+    request_path: Path,
+    profile: Profile,
+    principal: Principal,
+    server_names: Sequence[str],
+    *,
+    key: PrivateKey | None = None,
 ) -> Requested:
-    """Make a key and its request. The caller has the folder (``changing``), and looked that no key is there."""
-    key = new_key(profile)
+    """Make a key, unless there is this one, and its request.
+
+    The caller has the folder (``changing``), and looked that no key is there.
+    """
+    key = new_key(profile) if key is None else key
     write_private(key_path, key_pem(key))
     write_request(key, request_path, profile, principal, server_names)
     return Requested(request_path, key_path, key_sha256(key.public_key()))

@@ -11,6 +11,7 @@ from broker.trust.certificates import load_certificates, principal_of, server_na
 from broker.trust.keys import load_signing_key
 from broker.trust.renewal import check_issuer, finish, pending, pending_certificate, put_in_place, request_of
 from broker.trust.requests import key_sha256, read_request
+from broker.trust.tokenkeys import TokenKey
 from certs.enrolment import SUFFIX, Requested, changing, make_key, write_request
 from certs.kafka import keystore_of
 from certs.profiles import KAFKA_NODE, SIGNING, profile_of
@@ -114,6 +115,9 @@ def _ask(certificate: Path, old: x509.Certificate, profile: Profile, now: dateti
     due = old.not_valid_before_utc + (old.not_valid_after_utc - old.not_valid_before_utc) * 2 / 3
     if now < due and not early:
         return Prepared("nothing", f"run it again: it is due at {due.isoformat(timespec='seconds')}")
+    if isinstance(load_signing_key(certificate.with_suffix(".key")), TokenKey):
+        # A key that was in a token must not become a file.
+        return Prepared("nothing", f"case-exchange token-key URI --out {os.fspath(next_key)}, then run this again")
     asked = make_key(next_key, request, profile, principal_of(old), server_names_of(old))
     return Prepared("a new key and a request", _to_sign(asked.request), asked)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker.core.identity import Principal
+from broker.core.keyuri import KeyUri
 from certs import enrolment, operations
 from certs.folder import PkiFolder
 from certs.options import days_option, json_option, lifetime_of, now_utc, pki_option, print_facts
@@ -51,6 +52,12 @@ _names_option: Final = click.option(
 @_domain_option
 @_names_option
 @click.option("--folder", required=True, type=_FOLDER, help="Where the keys are made, and stay.")
+@click.option(
+    "--in-token",
+    "uri",
+    metavar="URI",
+    help="The signing key is the one of this name in a PKCS #11 token (docs/keys.md).",
+)
 @json_option
 def request(
     *,
@@ -60,6 +67,7 @@ def request(
     trust_domain: str,
     names: tuple[str, ...],
     folder: Path,
+    uri: str | None,
     as_json: bool,
 ) -> None:
     """Make keys, and requests for their certificates.
@@ -70,7 +78,8 @@ def request(
     Example:  case-exchange certs request --agency gansu-police --folder keys
     """
     principal = Principal.parse(f"spiffe://{trust_domain}/agency/{agency}/{system}")
-    made = enrolment.make_all(folder, _profiles(profiles), principal, names or LOCAL_NAMES)
+    named = None if uri is None else KeyUri.parse(uri)
+    made = enrolment.make_all(folder, _profiles(profiles), principal, names or LOCAL_NAMES, named)
     _print_each([_requested(one) for one in made], as_json=as_json)
 
 

@@ -10,7 +10,15 @@ import structlog
 from tenacity import AsyncRetrying, wait_random_exponential
 from tenacity.wait import wait_base
 
-from broker.core.errors import CaseExchangeError, Internal, LogError, PeerRevoked, QuotaExceeded, Unavailable
+from broker.core.errors import (
+    CaseExchangeError,
+    HardwareKeyUnavailable,
+    Internal,
+    LogError,
+    PeerRevoked,
+    QuotaExceeded,
+    Unavailable,
+)
 from broker.wire.status import RETRY_AFTER_MS
 
 if TYPE_CHECKING:
@@ -57,6 +65,8 @@ _asked_for: Final = _AskedFor()
 
 def _can_pass(attempt: RetryCallState) -> bool:
     match attempt.outcome and attempt.outcome.exception():
+        case HardwareKeyUnavailable() as error:
+            _log.error("waiting for a key in a token", reason=error.reason, remedy=error.remedy)
         case CaseExchangeError() as error if error.retriable or isinstance(error, _MENDED):
             log = _log.info if isinstance(error, Unavailable) else _log.error
             log("waiting for the broker", reason=error.reason, remedy=error.remedy)

@@ -19,6 +19,7 @@ from broker.core.errors import (
     AdapterFailed,
     CaseExchangeError,
     EnvelopeMalformed,
+    HardwareKeyUnavailable,
     LeaseLost,
     RecordInvalid,
     SealKeyMissing,
@@ -207,9 +208,9 @@ class Receiver:
 
 
 def _told(error: Exception) -> dict[str, str]:
-    """Why; and of a missing key: which one it is, as its file's name says it, and what to do."""
+    """Why; and of a key that is missing or away: which one it is, as its file's name says it, and what to do."""
     told = {"cause": type(error).__name__}
-    if isinstance(error, SealKeyMissing):
+    if isinstance(error, (SealKeyMissing, HardwareKeyUnavailable)):
         told |= {"key_id": error.details.get("key_id", "")[:16], "remedy": error.remedy}
     return told
 

@@ -16,7 +16,7 @@ from adapters.edge.receiving import contained
 from adapters.edge.signing import sign_and_spool
 from adapters.edge.staging import StagedDraft, full
 from adapters.reading import IssueLog
-from broker.core.errors import CaseExchangeError, SpoolUnavailable
+from broker.core.errors import CaseExchangeError, HardwareKeyUnavailable, SpoolUnavailable
 
 if TYPE_CHECKING:
     import threading
@@ -56,6 +56,7 @@ class Intake:
 
         Raises:
             SpoolUnavailable, OSError, StoppedError
+            HardwareKeyUnavailable: the signing key is away. What was read to its end is signed later (``resume``).
         """
         staging = self._edge.spool.staging
         file = staging.begin(sha256)
@@ -83,7 +84,7 @@ class Intake:
         """Sign what was read to its end before, and not yet signed. Yields each file, how many records, and the issues.
 
         Raises:
-            SpoolUnavailable, StoppedError
+            SpoolUnavailable, HardwareKeyUnavailable, StoppedError
         """
         self._edge.spool.staging.forget()
         for file in self._edge.spool.staging.whole():
@@ -143,7 +144,7 @@ class Intake:
                 record = RECORD_TYPES[draft.kind].FromString(draft.record)
                 item = DecodedRecord(record, draft.case_reference, draft.locator)
                 body = sign_and_spool(item, self._routes, self._edge)
-        except SpoolUnavailable:
+        except (SpoolUnavailable, HardwareKeyUnavailable):
             raise
         except CaseExchangeError as error:
             log.add(Issue(Severity.REJECT_RECORD, error.reason, draft.locator, error.message))

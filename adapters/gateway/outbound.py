@@ -25,7 +25,7 @@ from adapters.folders import Folders
 from adapters.gateway.intake import Intake, StoppedError
 from adapters.reading import FILE_CHANGED, Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
-from broker.core.errors import CaseExchangeError, InputRefused, SpoolUnavailable
+from broker.core.errors import CaseExchangeError, HardwareKeyUnavailable, InputRefused, SpoolUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -85,6 +85,7 @@ class Outbound:
 
         Raises:
             SpoolUnavailable
+            HardwareKeyUnavailable: the signing key is away. Nothing is lost: call it again when it is back.
         """
         taken = 0
         with contextlib.suppress(StoppedError):
@@ -139,7 +140,7 @@ class Outbound:
         count = 0
         try:
             count = self._take_records(source, attachments, log)
-        except (SpoolUnavailable, OSError, StoppedError):
+        except (SpoolUnavailable, HardwareKeyUnavailable, OSError, StoppedError):
             raise
         except Exception as error:  # noqa: BLE001 - an adapter's defect must not hold back the other files
             _log.error("the adapter failed", reason="ADAPTER_FAILED", cause=type(error).__name__)

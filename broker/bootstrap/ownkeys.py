@@ -20,6 +20,7 @@ from broker.trust.system import SystemClock
 if TYPE_CHECKING:
     from broker.config.edge import EdgeConfig
     from broker.core.encryptionkeys import EncryptionKey
+    from broker.core.keyuri import KeyUri
     from broker.core.policy import Directory
 
 DAY_MS: Final = 24 * 3_600_000
@@ -67,14 +68,21 @@ class OwnKeys(NamedTuple):
         """The keys of a use that are in force at a time."""
         return [entry for entry in self.entries() if entry.key.use == use and entry.key.in_force(at_ms)]
 
-    def make(self, use: str, suite: str, days: int) -> FolderEntry:
+    def make(self, use: str, suite: str, days: int, uri: KeyUri | None = None) -> FolderEntry:
         """Make a key and state it. It is in force from now on.
+
+        Args:
+            use: what it is for.
+            suite: of which suite.
+            days: how long it is in force.
+            uri: in a token, of P-256: the key of this name, which is made if it is not there.
 
         Raises:
             KeyInvalid: it cannot be written.
-            ExtraMissing: the installed libraries do not have the suite.
+            ExtraMissing: the installed libraries do not have the suite, or do not reach tokens.
+            HardwareKeyUnavailable: the token cannot be used now, or the key there is none for this.
         """
-        private = PrivateEncryptionKey.generate(suite)
+        private = PrivateEncryptionKey.generate(suite) if uri is None else PrivateEncryptionKey.in_token(uri)
         key = private.stated_as(self.agency, use, self.now_ms, self.now_ms + days * DAY_MS)
         return add_key(self.folder, private, state_key(key, self.trust_domain, self.now_ms, self.signer))
 

@@ -16,10 +16,12 @@ from broker.bootstrap.ownkeys import DAY_MS, OwnKeys
 from broker.cli.lostkeys import lost
 from broker.cli.options import json_option, profile_option
 from broker.core.encryptionkeys import ARCHIVE, MAX_IN_FORCE, MLKEM768_X25519, PUBLIC_KEY_BYTES, RECORDS, USES
+from broker.core.keyuri import KeyUri
 from broker.trust.directory_fields import rfc3339
 from broker.trust.keyfolder import alone, destroy_private, entry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from broker.core.encryptionkeys import EncryptionKey
@@ -32,12 +34,24 @@ _suite_option = click.option(
     type=click.Choice(sorted(PUBLIC_KEY_BYTES)),
     default=MLKEM768_X25519,
     show_default=True,
-    help="P256 is for keys that move into a hardware module.",
+    help="P256 is the one of keys in a token.",
+)
+_token_option = click.option(
+    "--in-token",
+    "uri",
+    metavar="URI",
+    callback=lambda _, __, text: None if text is None else KeyUri.parse(text),
+    help="The key of this name in a PKCS #11 token (P256): it is made there if it is not there (docs/keys.md).",
 )
 _days_option = click.option(
     "--days", type=click.IntRange(1, 1095), default=365, show_default=True, help="How long the key is in force at most."
 )
 _key_argument = click.argument("key_id", metavar="KEY_ID")
+
+
+def _making(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that make a key."""
+    return _suite_option(_days_option(_token_option(command)))
 
 
 @click.group(no_args_is_help=True)
@@ -50,9 +64,8 @@ def keys() -> None:
 
 @keys.command()
 @profile_option
-@_suite_option
-@_days_option
-def make(profile: Path, *, suite: str, days: int) -> None:
+@_making
+def make(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make your first key for records.
 
     Publishers seal to it what they send to you. Nothing becomes unreadable. Copy the private file to each of your
@@ -60,14 +73,13 @@ def make(profile: Path, *, suite: str, days: int) -> None:
 
     Example:  case-exchange keys make --profile edge.toml
     """
-    _first(OwnKeys.load(profile), RECORDS, suite, days)
+    _first(OwnKeys.load(profile), RECORDS, suite, days, uri)
 
 
 @keys.command()
 @profile_option
-@_suite_option
-@_days_option
-def archive(profile: Path, *, suite: str, days: int) -> None:
+@_making
+def archive(profile: Path, *, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make your first archive key.
 
     You seal to it all that you publish, so that you can open it again later. Nothing becomes
@@ -75,7 +87,7 @@ def archive(profile: Path, *, suite: str, days: int) -> None:
 
     Example:  case-exchange keys archive --profile edge.toml
     """
-    _first(OwnKeys.load(profile), ARCHIVE, suite, days)
+    _first(OwnKeys.load(profile), ARCHIVE, suite, days, uri)
 
 
 @keys.command()
@@ -88,9 +100,8 @@ def archive(profile: Path, *, suite: str, days: int) -> None:
     show_default=True,
     help="How long publishers may still seal to the former key.",
 )
-@_suite_option
-@_days_option
-def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int) -> None:
+@_making
+def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int, uri: KeyUri | None) -> None:
     """Make a new key, and retire the one before it.
 
     Both are in force during an overlap. Nothing becomes unreadable. The private file of the former key stays: you need
@@ -100,10 +111,10 @@ def rotate(profile: Path, *, use: str, overlap_days: int, suite: str, days: int)
     """
     own = OwnKeys.load(profile)
     with alone(own.folder):
-        _rotate(own, use, overlap_days, suite, days)
+        _rotate(own, use, overlap_days, lambda: own.make(use, suite, days, uri))
 
 
-def _rotate(own: OwnKeys, use: str, overlap_days: int, suite: str, days: int) -> None:
+def _rotate(own: OwnKeys, use: str, overlap_days: int, make_next: Callable[[], FolderEntry]) -> None:
     former = own.in_force(use, own.now_ms)
     if not former:
         _refuse(f"no key for {use} is in force: make one (`case-exchange keys {_command(use)}`)")
@@ -112,8 +123,7 @@ def _rotate(own: OwnKeys, use: str, overlap_days: int, suite: str, days: int) ->
         _refuse(f"{len(former)} keys for {use} are in force already; wait until {rfc3339(ends)}, or retire one now")
     retired_ms = own.now_ms + overlap_days * DAY_MS
     click.echo("nothing becomes unreadable: the private file of the former key stays")
-    made = own.make(use, suite, days)
-    _tell_new(made)
+    _tell_new(make_next())
     for entry in former:
         if retired_ms < entry.key.ends_at_ms:
             own.retire(entry, retired_ms)
@@ -177,8 +187,9 @@ def destroy(key_id: str, profile: Path, *, confirm: bool) -> None:
         click.echo(line)
     if not confirm:
         _refuse("nothing was destroyed: add --confirm to destroy the key")
+    in_token = entry.token_key() is not None
     destroy_private(entry)
-    click.echo(f"{entry.private_file}: destroyed")
+    click.echo(f"{entry.private_file}: destroyed{', and the key in its token' if in_token else ''}")
 
 
 @keys.command("list")
@@ -208,17 +219,18 @@ def list_keys(profile: Path, *, as_json: bool) -> None:
         click.echo(f"{text}. If it is not yours at all, tell governance and retire it", err=True)
 
 
-def _first(own: OwnKeys, use: str, suite: str, days: int) -> None:
+def _first(own: OwnKeys, use: str, suite: str, days: int, uri: KeyUri | None) -> None:
     if own.in_force(use, own.now_ms):
         _refuse(f"a key for {use} is in force already: to follow it, use `case-exchange keys rotate --use {use}`")
     click.echo("nothing becomes unreadable")
-    _tell_new(own.make(use, suite, days))
+    _tell_new(own.make(use, suite, days, uri))
 
 
 def _tell_new(entry: FolderEntry) -> None:
     key = entry.key
     click.echo(f"{key.key_id.hex()}: made, for {key.use}, {key.suite}, in force until {rfc3339(key.ends_at_ms)}")
-    click.echo(f"private key: {entry.private_file} (keep a backup)")
+    where = entry.private_file if entry.token_key() is None else f"in its token, which {entry.private_file} names"
+    click.echo(f"private key: {where} (keep a backup)")
     click.echo(f"for governance: {entry.statement_file}")
 
 

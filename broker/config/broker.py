@@ -50,8 +50,10 @@ class SigningConfig(Section, frozen=True, kw_only=True):
     """[signing]: the keys with which the broker signs receipts, audit records and checkpoints."""
 
     certificate: Annotated[Path, setting("the exchange's signing certificate, as the directory lists it")]
-    key: Annotated[Path, setting("its private key, mode 0600")]
-    checkpoint_key: Annotated[Path, setting("Ed25519 private key for checkpoints, mode 0600")]
+    key: Annotated[Path, setting("its private key, mode 0600; it may name a key in a token")]
+    checkpoint_key: Annotated[
+        Path, setting("Ed25519 private key for checkpoints, mode 0600; it may name a key in a token")
+    ]
     checkpoint_key_name: Annotated[str, setting("its name, as in the directory's log keys")]
 
 

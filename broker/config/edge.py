@@ -26,7 +26,7 @@ class AgencyConfig(Section, frozen=True, kw_only=True):
     key: Annotated[Path, setting("its private key, mode 0600")]
     authorities: Annotated[Path, setting("authorities whose broker certificates are accepted")]
     signing_certificate: Annotated[Path, setting("the agency's signing certificate, as the directory lists it")]
-    signing_key: Annotated[Path, setting("its private key, mode 0600")]
+    signing_key: Annotated[Path, setting("its private key, mode 0600; it may name a key in a token (docs/keys.md)")]
     post_quantum_certificate: Annotated[
         Path, setting("its ML-DSA-65 signing certificate, where the directory demands one (docs/algorithms.md)")
     ] = Path()

@@ -12,7 +12,7 @@ class WitnessKeyConfig(Section, frozen=True, kw_only=True):
     """[witness]: its name, its key and its memory."""
 
     name: Annotated[str, setting("name of the key, like an address without scheme: witness.example/ministry")]
-    key: Annotated[Path, setting("Ed25519 private key that cosigns, mode 0600")]
+    key: Annotated[Path, setting("Ed25519 private key that cosigns, mode 0600; it may name a key in a token")]
     state: Annotated[
         Path, setting("file of what it has cosigned; never put it back from a copy: then take a new key and name")
     ]

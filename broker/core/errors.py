@@ -628,6 +628,41 @@ class LogIntruder(CaseExchangeError):
     remedy = "Operator: find out who holds a key for Kafka, and deny that principal everything (docs/kafka.md)."
 
 
+class HardwareKeyUnavailable(Unavailable):
+    """A private key in a PKCS #11 token cannot be used now: the token is away, or does not answer as it must."""
+
+    reason = "HARDWARE_KEY_UNAVAILABLE"
+    remedy = "Put the token back, or start what serves it. Nothing was lost: what needs this key waits and goes on."
+
+
+class KeyModuleMissing(HardwareKeyUnavailable):
+    """The library that reaches a PKCS #11 token cannot be loaded."""
+
+    reason = "KEY_MODULE_MISSING"
+    remedy = "Install the module of the token, and name its library in the module-path of the key's URI."
+
+
+class TokenPinRefused(HardwareKeyUnavailable):
+    """A token refused the PIN, or the file of the PIN cannot be used. A refused PIN is not tried again."""
+
+    reason = "TOKEN_PIN_REFUSED"
+    remedy = "Write the right PIN into the file of the pin-source, mode 0600. It is then tried without a restart."
+
+
+class TokenLocked(HardwareKeyUnavailable):
+    """A token takes no PIN any more: it was locked after wrong ones, or its PIN was never set."""
+
+    reason = "TOKEN_LOCKED"
+    remedy = "Set the user PIN anew as the token's security officer. Write it into the file of the pin-source first."
+
+
+class HardwareKeyInvalid(HardwareKeyUnavailable):
+    """A token has no such key or several, or one of another kind than the program needs, or not the stated one."""
+
+    reason = "HARDWARE_KEY_INVALID"
+    remedy = "Name exactly one key with object and id in the key's URI, or make one: case-exchange token-key."
+
+
 class SpoolUnavailable(CaseExchangeError):
     """The spool cannot be used: its disk is full, or another gateway or program uses it."""
 
@@ -693,6 +728,13 @@ class KeyInvalid(SetupInvalid):
 
     reason = "KEY_INVALID"
     remedy = "Give the key file mode 0600, and check that the key and the certificate belong together."
+
+
+class KeyUriInvalid(KeyInvalid):
+    """The PKCS #11 URI that names a key in a token is malformed, or holds a PIN."""
+
+    reason = "KEY_URI_INVALID"
+    remedy = "Write it as docs/keys.md shows. A PIN stands only in the file of its pin-source, with mode 0600."
 
 
 class DirectoryInvalid(SetupInvalid):

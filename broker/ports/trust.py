@@ -28,7 +28,11 @@ class Signer(Protocol):
         """The algorithm's name, as it is written in bodies."""
 
     def sign(self, message: bytes) -> bytes:
-        """Sign exactly these bytes."""
+        """Sign exactly these bytes.
+
+        Raises:
+            HardwareKeyUnavailable: the key is in a token that cannot be used now.
+        """
 
 
 class NoteSigner(Protocol):
@@ -43,7 +47,11 @@ class NoteSigner(Protocol):
         """Its 4-byte id."""
 
     def sign(self, text: bytes) -> bytes:
-        """Sign the text of a note, with its last newline."""
+        """Sign the text of a note, with its last newline.
+
+        Raises:
+            HardwareKeyUnavailable: the key is in a token that cannot be used now.
+        """
 
 
 class CosignatureSigner(Protocol):
@@ -113,6 +121,7 @@ class KeyUnwrapper(Protocol):
         Raises:
             SealKeyMissing: it has no private key of this id.
             SealInvalid: the wrap is not to this key, not bound to ``info``, or damaged.
+            HardwareKeyUnavailable: the key is in a token that cannot be used now.
         """
 
 

@@ -241,7 +241,7 @@ class CheckpointFollower:
         # Hashing many small leaves would hold up the event loop.
         leaves = await asyncio.to_thread(leaves_of, entries)
         nodes = await asyncio.to_thread(append_leaves, state.tree, [leaf.hash for leaf in leaves])
-        extension = TreeExtension(leaves, nodes, self._sign(partition, state.tree))
+        extension = TreeExtension(leaves, nodes, await asyncio.to_thread(self._sign, partition, state.tree))
         await self._board.publish(partition, before, extension)
         await self._store.extend(partition, before, extension)
         state.signed = True

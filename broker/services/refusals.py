@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from broker.core.errors import CaseExchangeError, Internal
+from broker.core.errors import CaseExchangeError, HardwareKeyUnavailable, Internal
 from broker.core.events import AuditEvent, RefusalMade
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class Refusals:
                 continue
             count.singly += 1
             record_id = error.details.get("record_id", "")
-            write = _log.error if isinstance(error, Internal) else _log.info
+            own_key = isinstance(error, HardwareKeyUnavailable)
+            cause = error.message if own_key else cause
+            write = _log.error if own_key or isinstance(error, Internal) else _log.info
             named = {"record_id": record_id} if record_id else {}
             write("refused", method=method, reason=error.reason, principal=principal, cause=cause, **named)
             if told:

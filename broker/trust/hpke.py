@@ -8,7 +8,7 @@ signature of the record does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
@@ -31,10 +31,14 @@ from broker.core.encryptionkeys import (
     encryption_key_id,
 )
 from broker.core.errors import ExtraMissing, KeyInvalid, SealInvalid
-from broker.trust.keys import is_p256, pem_blocks, read_private_file
+from broker.trust.keys import is_p256, pem_blocks
+from broker.trust.privatefiles import read_private_file
+from broker.trust.tokenkeys import TokenEcKey, is_reference, make_encryption_key, read_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from broker.core.keyuri import KeyUri
 
 _KEMS: Final = {MLKEM768_X25519: hpke.KEM.MLKEM768_X25519, P256: hpke.KEM.P256}
 _SUITES: Final = {name: hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM) for name, kem in _KEMS.items()}
@@ -81,17 +85,29 @@ class PrivateEncryptionKey:
             raise ExtraMissing(message) from None
 
     @classmethod
+    def in_token(cls, uri: KeyUri) -> PrivateEncryptionKey:
+        """The P-256 key of this name in a token: the one that is there, or a new one that never leaves it.
+
+        Raises:
+            HardwareKeyUnavailable
+            ExtraMissing: the library for PKCS #11 is not installed.
+        """
+        return cls._of_p256(make_encryption_key(uri))
+
+    @classmethod
     def load(cls, path: Path) -> PrivateEncryptionKey:
-        """Read a key from a PEM file: one block of P-256, or ML-KEM-768 and then X25519.
+        """Read a key from a PEM file: one block of P-256, or ML-KEM-768 and then X25519. Or one that is in a token.
 
         Raises:
             KeyInvalid: unreadable, open to group or others, encrypted, or of another type.
         """
         data = read_private_file(path)
+        parts: list[Any] = []
         try:
-            parts = [load_pem_private_key(block, password=None) for block in pem_blocks(data)]
+            in_token = is_reference(data)
+            parts = [read_reference(data, path.name)] if in_token else [*map(_private_key, pem_blocks(data))]
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            parts = []
+            pass
         match parts:
             case [ec.EllipticCurvePrivateKey() as key] if is_p256(key.public_key()):
                 return cls._of_p256(key)
@@ -114,8 +130,15 @@ class PrivateEncryptionKey:
         """Only what is public."""
         return f"PrivateEncryptionKey({self.key_id.hex()})"
 
+    @property
+    def token_key(self) -> TokenEcKey | None:
+        """The key, if it is in a token."""
+        return next((part for part in self.parts if isinstance(part, TokenEcKey)), None)
+
     def pem(self) -> bytes:
-        """PKCS #8 in PEM, one block for each part, not encrypted. Only the file's mode protects it."""
+        """What its file holds: PKCS #8 in PEM, a block for each part, not encrypted; or the URI of a token's key."""
+        if self.token_key is not None:
+            return self.token_key.reference()
         return b"".join(part.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for part in self.parts)
 
     def stated_as(self, agency: str, use: str, not_before_ms: int, not_after_ms: int) -> EncryptionKey:
@@ -129,15 +152,22 @@ class PrivateEncryptionKey:
 
         Raises:
             SealInvalid: the wrap is not to this key, not bound to ``info``, or damaged.
+            HardwareKeyUnavailable: the key is in a token that cannot be used now.
         """
+        size = ENCAPSULATED_BYTES[self.suite]
         key = self.parts[0] if len(self.parts) == 1 else hpke.MLKEM768X25519PrivateKey(*self.parts)
-        if len(wrapped) >= ENCAPSULATED_BYTES[self.suite] + TAG_BYTES:
+        if len(wrapped) >= size + TAG_BYTES:
             try:
-                return _SUITES[self.suite].decrypt(wrapped, key, info)
+                usable = key.for_message(wrapped[:size]) if isinstance(key, TokenEcKey) else key
+                return _SUITES[self.suite].decrypt(wrapped, usable, info)
             except (InvalidTag, ValueError):
                 pass
         message = "the wrap of the content keys does not open: changed, moved, or made for another key"
         raise SealInvalid(message, key_id=self.key_id.hex())
+
+
+def _private_key(block: bytes) -> Any:
+    return load_pem_private_key(block, password=None)
 
 
 def read_public_key(suite: str, public_key: bytes) -> _PUBLIC:

@@ -1,7 +1,8 @@
 """An agency's key folder: its private encryption keys, with what the agency stated of each.
 
 All systems of an agency may share one folder, or each has a copy. A key has up to three files, by the first 16 digits
-of its id: ``.key`` (private, PEM, mode 0600), ``.key.json`` (the statement) and ``.retired.json`` (its retirement).
+of its id: ``.key`` (private, mode 0600, in PEM or a reference to a token), ``.key.json`` (the statement) and
+``.retired.json`` (its retirement).
 Programs take up new keys while they run, and let go of keys whose files are gone.
 """
 
@@ -21,10 +22,14 @@ from broker.core.errors import KeyInvalid, KeyStatementInvalid, SealKeyMissing
 from broker.files import FileState, make_file, make_private, read_file, replace_file, sync_folder
 from broker.trust.hpke import PrivateEncryptionKey
 from broker.trust.keystatements import MAX_STATEMENT_BYTES, parse_statement
+from broker.trust.privatefiles import MAX_KEY_FILE_BYTES
+from broker.trust.tokenkeys import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
+
+    from broker.trust.tokenkeys import TokenEcKey
 
 _log = structlog.get_logger("broker.trust")
 _PRIVATE: Final = ".key"
@@ -101,6 +106,18 @@ class FolderEntry(NamedTuple):
         """Whether the private key is there. If not, it was destroyed, or is kept elsewhere."""
         return self.private_file.exists()
 
+    def token_key(self) -> TokenEcKey | None:
+        """The private key, if the file says that it is in a token. The token is not asked.
+
+        Raises:
+            KeyInvalid: the file says so, and cannot be used.
+        """
+        try:
+            data = read_file(self.private_file, MAX_KEY_FILE_BYTES)
+        except OSError:
+            return None
+        return PrivateEncryptionKey.load(self.private_file).token_key if is_reference(data) else None
+
 
 def entries(folder: Path) -> list[FolderEntry]:
     """The keys that a folder has statements of, the oldest first.
@@ -152,14 +169,18 @@ def add_retirement(entry: FolderEntry, retirement: KeyRetirement) -> None:
 
 
 def destroy_private(entry: FolderEntry) -> None:
-    """Overwrite and remove a private key, durably. Its statement stays.
+    """Overwrite and remove a private key, durably. Its statement stays. If it is in a token, it is destroyed there.
 
     The disk itself may keep the old bytes elsewhere (flash memory, snapshots, backups): docs/keys.md.
 
     Raises:
         KeyInvalid: the file is still there, or it is not certain that it is gone.
+        HardwareKeyUnavailable: so it is with the key in its token. The file stays, so that it can be tried again.
     """
     path = entry.private_file
+    in_token = entry.token_key()
+    if in_token is not None:
+        in_token.destroy()
     try:
         with path.open("r+b") as file:
             file.write(bytes(os.fstat(file.fileno()).st_size))

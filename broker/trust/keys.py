@@ -1,4 +1,4 @@
-"""Keys from PEM files.
+"""Keys from files: in PEM, or in a token that the file names (broker/trust/tokenkeys.py).
 
 A private key file is refused if anyone but its owner can read it. An error names only the file. The library's message
 about an unreadable key is dropped, because it may quote the bytes.
@@ -6,9 +6,7 @@ about an unreadable key is dropped, because it may quote the bytes.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,20 +21,20 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from broker.core.errors import KeyInvalid
+from broker.trust.privatefiles import MAX_KEY_FILE_BYTES, read_private_file
+from broker.trust.tokenkeys import TokenKey, is_reference, read_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-MAX_KEY_FILE_BYTES: Final = 64 * 1024
 _PUBLIC_KEY: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----\s?", re.DOTALL)
-_READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def load_signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Read the P-256 private key that signs records, directories or certificates.
+    """Read the P-256 private key that signs records, directories or certificates. It may be in a token.
 
     Raises:
         KeyInvalid: unreadable, open to group or others, encrypted, or of another type.
@@ -49,7 +47,7 @@ def load_signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def load_checkpoint_key(path: Path) -> ed25519.Ed25519PrivateKey:
-    """Read the Ed25519 private key that signs checkpoints.
+    """Read the Ed25519 private key that signs checkpoints. It may be in a token.
 
     Raises:
         KeyInvalid: unreadable, open to group or others, encrypted, or of another type.
@@ -88,7 +86,9 @@ def is_p256(key: object) -> bool:
 
 
 def private_key_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
-    """PKCS #8 in PEM, not encrypted. Only the file's mode protects it."""
+    """What a key file holds: PKCS #8 in PEM, not encrypted, which only the file's mode protects. Or a token's URI."""
+    if isinstance(key, TokenKey):
+        return key.reference()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -97,31 +97,15 @@ def public_key_pem(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) ->
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def read_private_file(path: Path) -> bytes:
-    """Read a file with a private key.
-
-    Raises:
-        KeyInvalid: it is unreadable, or accessible to others than its owner.
-    """
-    try:
-        with path.open("rb") as file:
-            # The mode of the open file is checked, not that of its name. So the checked file is the one that is read.
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & _READABLE_BY_OTHERS:
-                message = f"{path.name} is accessible to others than its owner"
-                raise KeyInvalid(message)
-            return file.read(MAX_KEY_FILE_BYTES)
-    except OSError:
-        message = f"{path.name} cannot be read as an unencrypted private key in PEM"
-        raise KeyInvalid(message) from None
-
-
 def pem_blocks(data: bytes) -> list[bytes]:
     """The private keys in PEM in a file, each for itself."""
     return _PRIVATE_KEY.findall(data)
 
 
-def _load_private_key(path: Path) -> PrivateKeyTypes:
+def _load_private_key(path: Path) -> PrivateKeyTypes | TokenKey:
     data = read_private_file(path)
+    if is_reference(data):
+        return read_reference(data, path.name)
     try:
         return load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

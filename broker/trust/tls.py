@@ -9,6 +9,7 @@ from broker.files import FileState
 from broker.trust.certificates import load_certificates, principal_of, validity
 from broker.trust.keys import load_signing_key
 from broker.trust.renewal import Laid
+from broker.trust.tokenkeys import TokenKey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +23,14 @@ def check_tls_files(certificate: Path, key: Path, now_ms: int) -> None:
 
     Raises:
         CertificateInvalid: unreadable, not yet valid, or expired.
-        KeyInvalid: unreadable, open to others, not on P-256, or of another certificate.
+        KeyInvalid: unreadable, open to others, not on P-256, in a token, or of another certificate.
     """
     leaf = load_certificates(certificate)[0]
-    if load_signing_key(key).public_key() != leaf.public_key():
+    private = load_signing_key(key)
+    if isinstance(private, TokenKey):
+        message = f"{key.name} names a key in a token: the libraries for TLS need the key itself, in PEM"
+        raise KeyInvalid(message)
+    if private.public_key() != leaf.public_key():
         message = f"{key.name} is not the key of {certificate.name}"
         raise KeyInvalid(message)
     period = validity(leaf)

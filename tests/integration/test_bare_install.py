@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from tests.support.pki import SamplePki
 
-MODULES = {"pillow": "PIL", "kafka-python": "kafka", "rfc3161-client": "rfc3161_client", "tomli-w": "tomli_w"}
+MODULES = {
+    "pillow": "PIL",
+    "kafka-python": "kafka",
+    "python-pkcs11": "pkcs11",
+    "rfc3161-client": "rfc3161_client",
+    "tomli-w": "tomli_w",
+}
 RUN = """
 import sys
 class Missing:
@@ -57,6 +63,7 @@ def test_the_extras_are_those_of_the_package() -> None:
         "jinja2",
         "openpyxl",
         "PIL",
+        "pkcs11",
         "rfc3161_client",
         "starlette",
         "tomli_w",
@@ -131,6 +138,19 @@ def test_an_export_needs_an_extra_only_for_a_timestamp(tmp_path: Path) -> None:
     assert "BUNDLE_INVALID" in bare(*arguments).stderr
     stamped = bare(*arguments, "--timestamp", str(file), "--tsa", str(file))
     assert "EXTRA_MISSING: the library rfc3161_client is not installed; case-exchange[timestamps]" in stamped.stderr
+
+
+def test_only_a_key_in_a_token_needs_the_extra_for_it(tmp_path: Path) -> None:
+    uri = "pkcs11:token=t;object=k?module-path=/m.so&pin-source=/p"
+    done = bare("token-key", uri, "--out", str(tmp_path / "a.key"))
+    assert done.returncode == 2
+    assert "EXTRA_MISSING: the library pkcs11 is not installed; case-exchange[hsm]" in done.stderr
+    # Said at the start of a program, before it takes anything.
+    key = tmp_path / "b.key"
+    key.touch(0o600)
+    key.write_text(f"{uri}\n")
+    done = bare("directory", "sign", str(key), "--key", str(key), "--out", str(tmp_path / "d.json"))
+    assert "EXTRA_MISSING" in done.stderr
 
 
 def test_a_broker_needs_an_extra_only_for_kafka(pki: SamplePki, tmp_path: Path) -> None:

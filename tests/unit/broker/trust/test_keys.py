@@ -8,13 +8,13 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from broker.core.errors import KeyInvalid
 from broker.trust.keys import (
-    MAX_KEY_FILE_BYTES,
     load_checkpoint_key,
     load_signing_key,
     load_verification_keys,
     private_key_pem,
     public_key_pem,
 )
+from broker.trust.privatefiles import MAX_KEY_FILE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path

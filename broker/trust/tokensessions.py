@@ -1,0 +1,162 @@
+"""Sessions with PKCS #11 tokens.
+
+A process loads each module once, and makes its calls one at a time: not every module bears threads. It has one session
+for each token, because a login counts for the whole process. After any fault the module is begun anew, once, and the
+work is tried again: so a token that was away for a moment, or a module that lost its sessions, is no fault. A PIN that
+was refused is not tried again, because tokens lock after a few wrong ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from broker.core.errors import (
+    HardwareKeyInvalid,
+    HardwareKeyUnavailable,
+    KeyInvalid,
+    KeyModuleMissing,
+    TokenLocked,
+    TokenPinRefused,
+)
+from broker.extras import needed
+from broker.files import FileState
+from broker.trust.privatefiles import read_private_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.core.keyuri import KeyUri
+
+with needed():
+    import pkcs11
+
+_T = TypeVar("_T")
+_REFUSED: Final = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinExpired)
+_LOCKED: Final = (pkcs11.PinLocked, pkcs11.UserPinNotInitialized)
+_NO_SUCH: Final = (
+    pkcs11.KeyTypeInconsistent,
+    pkcs11.MechanismInvalid,
+    pkcs11.MultipleTokensReturned,
+    pkcs11.FunctionNotSupported,
+)
+
+
+class Login(NamedTuple):
+    """A session that is logged in, and the keys that were found in it."""
+
+    session: pkcs11.Session
+    keys: dict[tuple[KeyUri, Any], Any]
+
+
+class TokenModule:
+    """One PKCS #11 library, loaded once, with one session for each token."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._library: Any = None
+        self._logins: dict[tuple[str, str], Login] = {}
+        self._pins: dict[str, str] = {}
+        self._refused: dict[tuple[str, str], tuple[str, FileState, HardwareKeyUnavailable]] = {}
+
+    def call(self, uri: KeyUri, work: Callable[[Login], _T]) -> _T:
+        """Do something with a session that is logged in to the token. Try it a second time after a fault.
+
+        Raises:
+            HardwareKeyUnavailable: of the class that says what to do.
+        """
+        with self._lock:
+            try:
+                return work(self._login(uri))
+            except (HardwareKeyUnavailable, pkcs11.PKCS11Error) as error:
+                if isinstance(error, (TokenPinRefused, TokenLocked)):
+                    raise
+            try:
+                self._begin_anew()
+                return work(self._login(uri))
+            except pkcs11.PKCS11Error as error:
+                raise typed(error, uri) from error
+
+    def _begin_anew(self) -> None:
+        """Lists of slots and tokens, and all sessions, are those of the time when a module was begun."""
+        self._logins.clear()
+        if self._library is not None:
+            with contextlib.suppress(pkcs11.PKCS11Error):
+                self._library.finalize()
+
+    def _login(self, uri: KeyUri) -> Login:
+        name = (uri.token, uri.serial)
+        if name not in self._logins:
+            self._logins[name] = Login(self._logged_in(uri, name), {})
+        return self._logins[name]
+
+    def _logged_in(self, uri: KeyUri, name: tuple[str, str]) -> pkcs11.Session:
+        try:
+            self._library = pkcs11.lib(self._path)
+        except pkcs11.PKCS11Error as error:
+            message = f"the PKCS #11 module {Path(self._path).name} cannot be loaded or begun"
+            raise KeyModuleMissing(message) from error
+        found = list(self._library.get_tokens(token_label=uri.token or None, token_serial=_serial(uri)))
+        if len(found) != 1:
+            message = f"{len(found)} tokens are named {uri.token or uri.serial}, and not one"
+            raise (HardwareKeyInvalid if found else HardwareKeyUnavailable)(message)
+        pin, state = self._pin(uri)
+        if name in self._refused and self._refused[name][:2] == (pin, state):
+            former = self._refused[name][2]
+            # Another one, because each raise lengthens the trace of an error.
+            raise type(former)(former.message)
+        try:
+            session: pkcs11.Session = found[0].open(user_pin=pin)
+        except (*_REFUSED, *_LOCKED) as error:
+            fault = typed(error, uri)
+            self._refused[name] = pin, state, fault
+            raise fault from None
+        self._refused.pop(name, None)
+        return session
+
+    def _pin(self, uri: KeyUri) -> tuple[str, FileState]:
+        try:
+            state = FileState.of(Path(uri.pin_source))
+            pin = read_private_file(Path(uri.pin_source)).decode().rstrip("\r\n")
+        except (KeyInvalid, OSError):
+            message = f"the PIN file {Path(uri.pin_source).name} is not there, or others than its owner can read it"
+            raise TokenPinRefused(message) from None
+        except UnicodeDecodeError:
+            message = f"{Path(uri.pin_source).name} has no PIN in UTF-8"
+            raise TokenPinRefused(message) from None
+        # What a pipe had was read the first time.
+        pin = pin or self._pins.get(uri.pin_source, "")
+        if not pin:
+            message = f"{Path(uri.pin_source).name} is empty: it must have the PIN of the token"
+            raise TokenPinRefused(message)
+        self._pins[uri.pin_source] = pin
+        return pin, state
+
+
+_modules: Final[dict[str, TokenModule]] = {}
+_modules_lock: Final = threading.Lock()
+
+
+def module_of(uri: KeyUri) -> TokenModule:
+    """The module of a key. A process has each once."""
+    with _modules_lock:
+        return _modules.setdefault(uri.module_path, TokenModule(uri.module_path))
+
+
+def _serial(uri: KeyUri) -> bytes | None:
+    return uri.serial.encode() or None
+
+
+def typed(error: pkcs11.PKCS11Error, uri: KeyUri) -> HardwareKeyUnavailable:
+    """The error of the class that says what to do."""
+    where = uri.token or uri.serial
+    if isinstance(error, _REFUSED):
+        return TokenPinRefused(f"the token {where} refused its PIN")
+    if isinstance(error, _LOCKED):
+        return TokenLocked(f"the token {where} takes no PIN")
+    if isinstance(error, _NO_SUCH):
+        return HardwareKeyInvalid(f"the key {uri.label} cannot do what it is needed for: {type(error).__name__}")
+    return HardwareKeyUnavailable(f"the key {uri.label} cannot be used now: {type(error).__name__}")

@@ -29,6 +29,14 @@ mapping_option: Final = click.option(
     "--mapping", type=FILE, help="TOML file that explains the file's own columns (docs/police-tables.md)."
 )
 
+identities_option: Final = click.option(
+    "--identities",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=False,
+    help="Your key folder, with the age identities that open what is sealed to you (docs/keys.md).",
+)
+
 
 def read_file(path: Path, limit: int) -> bytes:
     """Read at most one byte more than the limit. From this byte the adapter sees that the file is too large.

@@ -1,0 +1,155 @@
+"""What goes over a TLS connection, in clear: a link that ends TLS at both sides, with the keys of both, and records.
+
+It stands where a broker's own TLS ends. A client believes that it speaks to the broker, because the link has the
+broker's key; the broker believes that it speaks to the client, because the link has the client's key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+_CHUNK_BYTES = 1 << 16
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_FRAME_HEAD = 9
+_DATA, _PADDED = 0, 8
+
+
+class Keys(NamedTuple):
+    """A certificate and its key in PEM, and the authorities of the other side."""
+
+    certificate: Path
+    key: Path
+    authorities: Path
+
+    def context(self, protocol: int, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        made = ssl.SSLContext(protocol)
+        made.load_cert_chain(self.certificate, self.key)
+        made.load_verify_locations(self.authorities)
+        made.verify_mode = ssl.CERT_REQUIRED
+        if alpn:
+            made.set_alpn_protocols(list(alpn))
+        return made
+
+
+class ClearLink:
+    """An async context that listens at ``target`` and carries all to another address. For one event loop.
+
+    Every direction of every connection is a file in ``folder``. Of HTTP/2, there is also a file with the data of each
+    of its streams, without the frames between them.
+    """
+
+    def __init__(
+        self,
+        to: str,
+        folder: Path,
+        server: Keys,
+        client: Keys,
+        *,
+        alpn: tuple[str, ...] = ("h2",),
+        answers: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """``answers`` may change each frame of four bytes of size and so many bytes (Kafka's) that comes back."""
+        self._to = to.rpartition(":")
+        self._folder = folder
+        self._server_context = server.context(ssl.PROTOCOL_TLS_SERVER, alpn)
+        self._client_context = client.context(ssl.PROTOCOL_TLS_CLIENT, alpn)
+        self._answers = answers
+        self._connections = 0
+        self._carrying: set[asyncio.Task[None]] = set()
+        self.bytes = 0
+        """How many bytes went through, in both directions."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._carry, "localhost", 0, ssl=self._server_context)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.target = f"localhost:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        carrying = list(self._carrying)
+        for each in carrying:
+            each.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        self._connections += 1
+        name, ends = f"{self._connections:04d}", [writer]
+        try:
+            there, back = await asyncio.open_connection(self._to[0], int(self._to[2]), ssl=self._client_context)
+            ends.append(back)
+            answers = self._whole_frames if self._answers else self._pump
+            pumps = [self._pump(reader, back, f"{name}-asked"), answers(there, writer, f"{name}-answered")]
+            await _until_one_ends(pumps)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # one of the two has ended
+        finally:
+            self._carrying.discard(task)
+            for end in ends:
+                end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+        with (self._folder / name).open("wb") as record:
+            while data := await reader.read(_CHUNK_BYTES):
+                await self._pass(data, writer, record)
+
+    async def _whole_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+        assert self._answers is not None
+        with (self._folder / name).open("wb") as record:
+            while True:
+                head = await reader.readexactly(4)
+                data = await reader.readexactly(int.from_bytes(head))
+                await self._pass(head + self._answers(data), writer, record)
+
+    async def _pass(self, data: bytes, writer: asyncio.StreamWriter, record) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - a file
+        record.write(data)
+        record.flush()
+        self.bytes += len(data)
+        writer.write(data)
+        await writer.drain()
+
+
+def unframe(folder: Path) -> int:
+    """Write beside each record of HTTP/2 the data of its streams. Returns how many bytes of data these were."""
+    total = 0
+    for path in sorted(folder.iterdir()):
+        streams: dict[int, bytearray] = {}
+        content = path.read_bytes()
+        at = len(_PREFACE) if content.startswith(_PREFACE) else 0
+        while at + _FRAME_HEAD <= len(content):
+            size, kind, flags = int.from_bytes(content[at : at + 3]), content[at + 3], content[at + 4]
+            stream = int.from_bytes(content[at + 5 : at + 9]) & 0x7FFFFFFF
+            payload = content[at + _FRAME_HEAD : at + _FRAME_HEAD + size]
+            if kind == _DATA:
+                padding = payload[0] if flags & _PADDED else 0
+                begin = 1 if flags & _PADDED else 0
+                streams.setdefault(stream, bytearray()).extend(payload[begin : len(payload) - padding])
+            at += _FRAME_HEAD + size
+        for stream, data in streams.items():
+            path.with_name(f"{path.name}-data-{stream}").write_bytes(data)
+            total += len(data)
+    return total
+
+
+async def _until_one_ends(pumps: list[Awaitable[None]]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in pumps]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -45,4 +46,4 @@ def open_file(file: Path, *, identities: Path, out: Path | None) -> None:
         message = f"{error.filename or file} cannot be used: {error.strerror}"
         raise InputRefused(message) from error
     if out is None:
-        click.get_binary_stream("stdout").write(content)
+        sys.stdout.buffer.write(content)

@@ -98,9 +98,10 @@ def _lost(one: AgeIdentity, known: list[AgeIdentity]) -> list[str]:
         "what still opens them: every copy of this identity (other systems, backups)",
         "what others published can be asked for again; what you published, your archive key opens",
     ]
-    if not newer:
-        told.append("it is the identity that your files are sealed to now: without another one, a gateway with ")
-        told[-1] += "seal_files neither starts nor writes" if len(known) == 1 else "seal_files goes on with the former"
+    if not newer and len(known) > 1:
+        told.append("from now on your files are sealed to the one before it")
+    elif not newer:
+        told.append("it is your only one: a gateway with seal_files neither starts nor writes until you make another")
     return told
 
 

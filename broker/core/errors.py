@@ -669,9 +669,7 @@ class AgeIdentityMissing(SetupInvalid):
     """Files are to be sealed to the agency, or opened, and there is no age identity for it."""
 
     reason = "AGE_IDENTITY_MISSING"
-    remedy = (
-        "Make an identity (`case-exchange keys identity make`), or copy one into the key folder; and name the folder."
-    )
+    remedy = "Make one with case-exchange keys identity make, or copy one into the key folder; and name that folder."
 
 
 class DirectoryInvalid(SetupInvalid):

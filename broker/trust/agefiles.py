@@ -29,7 +29,7 @@ _IDENTITY: Final = ".identity"
 _DIGITS: Final = 16
 _HEADER: Final = b"age-encryption.org/v1\n"
 _CREATED: Final = "# created: "
-_SECRET: Final = "AGE-SECRET-KEY-"
+_SECRET: Final = "AGE-SECRET-KEY-"  # noqa: S105 - how each of them begins
 _NOT_FOR_US: Final = "No matching keys"
 """How the library begins what it says of a file that is sealed to others."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
 _CHUNK_BYTES = 1 << 16
@@ -142,7 +142,7 @@ def unframe(folder: Path) -> int:
     return total
 
 
-async def _until_one_ends(pumps: list[Awaitable[None]]) -> None:
+async def _until_one_ends(pumps: Sequence[Coroutine[Any, Any, None]]) -> None:
     tasks = [asyncio.ensure_future(each) for each in pumps]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_if_it_cannot_be_sealed_the_file_stays_where_it_was(tmp_path: Path) -> N
 
 
 def test_a_plain_edge_needs_no_identity_and_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyrage", None)
+    monkeypatch.setitem(sys.modules, "pyrage", None)
     files = OwnFiles()
     files.check()
     files.write(tmp_path / "a.json", CONTENT)

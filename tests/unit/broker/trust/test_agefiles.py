@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def test_an_identity_of_age_keygen_counts_by_its_time_in_any_zone(tmp_path: Path
     foreign = other.path.read_text().replace("2026-01-31T08:00:00Z", "2026-01-31T16:00:01+08:00")
     (folder / "laptop.identity").write_text(foreign)
     (folder / "laptop.identity").chmod(0o600)
-    assert [one.path.name for one in identities(folder)][0] == "laptop.identity"
+    assert identities(folder)[0].path.name == "laptop.identity"
 
 
 def test_without_an_identity_nothing_is_sealed_or_opened(tmp_path: Path) -> None:
@@ -154,11 +155,11 @@ def test_an_identity_that_others_can_read_is_not_used(tmp_path: Path) -> None:
 def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_with(tmp_path)
     sealed = AgeSeal(folder).seal(CONTENT)
-    monkeypatch.setitem(__import__("sys").modules, "pyrage", None)
-    for call in (
-        lambda: AgeSeal(folder).open(sealed),
-        lambda: AgeSeal(folder).seal(b""),
-        lambda: make_identity(folder, NOW),
-    ):
-        with pytest.raises(ExtraMissing, match=r"case-exchange\[age\]"):
-            call()
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    seal = AgeSeal(folder)
+    with pytest.raises(ExtraMissing, match=r"case-exchange\[age\]"):
+        seal.open(sealed)
+    with pytest.raises(ExtraMissing):
+        seal.seal(b"")
+    with pytest.raises(ExtraMissing):
+        make_identity(folder, NOW)

@@ -68,7 +68,7 @@ class ClearLink:
         folder.mkdir(parents=True, exist_ok=True)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry, "localhost", 0, ssl=self._server_context)
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0, ssl=self._server_context)
         self.port = self._server.sockets[0].getsockname()[1]
         self.target = f"localhost:{self.port}"
         return self

@@ -107,7 +107,15 @@ def test_no_one_else_can_open_what_a_laboratory_and_receipts_write(pki: SamplePk
     for name, content in (("good.xml", (INPUT / "profiles.cmf.xml").read_bytes()), ("bad.xml", b"no profile")):
         (typed / name).write_bytes(content)
         (typed / name).chmod(0o666)
-    options = ["--database", made / "lab.db", "--frequencies", FREQUENCIES, "--results", made / "inbox", "--once"]
+    options: list[str | Path] = [
+        "--database",
+        made / "lab.db",
+        "--frequencies",
+        FREQUENCIES,
+        "--results",
+        made / "inbox",
+        "--once",
+    ]
     with started("dna", "watch", *options, typed) as laboratory:
         assert laboratory.wait(60) == 0
     tables_of_edge = tables(pki, made, "localhost:1")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +30,14 @@ from broker.core.errors import AgeIdentityMissing
 from broker.trust.agefiles import AgeSeal, make_identity
 from certs.development import KEY_FOLDER
 from certs.rights import LAB, SHANXI
+from tests.integration.test_ending import wait_for
 from tests.integration.test_sealed_edges import CANARY, request_file, sample, sealed_maker, until
-from tests.support.canaries import found_in_files
+from tests.support.canaries import encodings, found_in, found_in_files
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.gateways import SAMPLES, lab_profile, police_profile, receiving
 from tests.support.notices import file_into, filed, notice
 from tests.support.pki import SamplePki
+from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -197,7 +201,16 @@ def test_the_laboratory_reads_sealed_profiles_and_seals_what_it_writes(tmp_path:
     (folder / "foreign.xml.age").write_bytes(AgeSeal(tmp_path / "other").seal(content))
     (folder / "plain.xml").write_bytes(content)
     (folder / "plain.xml").chmod(0o644)
-    arguments = ["--database", tmp_path / "lab.db", "--frequencies", TABLE, "--results", results, "--once", folder]
+    arguments: list[str | Path] = [
+        "--database",
+        tmp_path / "lab.db",
+        "--frequencies",
+        TABLE,
+        "--results",
+        results,
+        "--once",
+        folder,
+    ]
     # Without an identity it says so, and takes nothing.
     without = run(dna, "watch", *arguments)
     assert isinstance(without.exception, AgeIdentityMissing)
@@ -257,3 +270,70 @@ def test_a_sealed_outbox_is_swept_by_cases_and_one_that_cannot_be_opened_stays(t
     # The Closure is of another case, and names the notice: they go together, with their picture.
     assert sweep_folders(root, days, much_later, own=own).outbox == 5
     assert list(outbox.iterdir()) == []
+
+
+@pytest.mark.parametrize("seal_files", [False, True])
+def test_no_name_of_a_file_no_log_and_no_reason_has_a_value_of_a_record(
+    pki: SamplePki, tmp_path: Path, *, seal_files: bool
+) -> None:
+    """Two gateways and a broker, each a process. Names in the inbox are of persons; one file is refused."""
+    name, number = f"王小明样本{secrets.token_hex(4)}", "".join(secrets.choice("0123456789") for _ in range(18))
+    planted = encodings("name", name) | encodings("number", number)
+    broker_folder = tmp_path / "broker"
+    broker_folder.mkdir()
+    process = BrokerProcess(pki, broker_folder)
+    process.start()
+    folders, gateways = {}, []
+    try:
+        for agency, kinds in ((SHANXI, []), (LAB, ["SampleRequest"])):
+            keys = tmp_path / f"keys-{agency}"
+            shutil.copytree(pki.folder.member(agency) / KEY_FOLDER, keys)
+            keys.chmod(0o700)
+            make_identity(keys, datetime.now(UTC))
+            tables = edge_tables(pki, agency, process.target)
+            tables["agency"]["encryption_keys"] = str(keys)
+            folders[agency] = tmp_path / agency
+            tables["gateway"] = {
+                "folder": str(folders[agency]),
+                "formats": ["record-json"],
+                "outbox_format": "record-json",
+                "subscribe": kinds,
+                "poll_seconds": 0.1,
+                "seal_files": seal_files,
+            }
+            tables["logging"] = {"level": "debug"}
+            tables["routes"] = {"SampleRequest": SAMPLES}
+            profile = write_toml(tmp_path / f"{agency}.toml", tables)
+            with (tmp_path / f"{agency}.log").open("wb") as log:
+                gateways.append(subprocess.Popen([COMMAND, "gateway", "--profile", profile], stdout=log, stderr=log))
+        content = (
+            json.dumps(json.loads(request_file()), ensure_ascii=False).replace(CANARY, f"{name} {number}").encode()
+        )
+        wait_for(gateways[0], (folders[SHANXI] / "inbox" / "attachments").is_dir)
+        laid = {
+            f"{name}.json": content,
+            f"{number}-{name}.json": content.replace(b"SAMPLE_ROLE_CHILD", b"SAMPLE_ROLE_OTHER"),
+            f"{number}.{name}": b"no format " + content,
+        }
+        for file, data in laid.items():
+            (tmp_path / "next").write_bytes(data)
+            (tmp_path / "next").rename(folders[SHANXI] / "inbox" / file)
+        quarantine, outbox = folders[SHANXI] / "quarantine", folders[LAB] / "outbox"
+        wait_for(gateways[0], lambda: len(list(quarantine.glob("*.reason.json"))) == 2)
+        wait_for(gateways[1], lambda: bool(list(outbox.glob(RECORD + "*"))))
+    finally:
+        for gateway in gateways:
+            gateway.terminate()
+            gateway.wait(60)
+        process.stop()
+    names = "\n".join(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")).encode()
+    assert found_in(names, planted) == set()
+    for told in (*tmp_path.glob("*.log"), *tmp_path.rglob("*.about.json"), *tmp_path.rglob("*.reason.json")):
+        assert found_in(told.read_bytes(), planted) == set(), told.name
+    assert (tmp_path / f"{SHANXI}.log").stat().st_size > 0
+    assert found_in_files(broker_folder, planted) == set()
+    # The same search finds it where it is plain by intent, and not where it is sealed.
+    plain = {
+        path.parent.name for path in tmp_path.rglob("*") if path.is_file() and found_in(path.read_bytes(), planted)
+    }
+    assert plain == (set() if seal_files else {"done", "quarantine", "outbox"})

@@ -35,7 +35,7 @@ from certs.development import KEY_FOLDER
 from certs.kafka import BROKER
 from certs.rights import EXCHANGE, HEBEI, LAB, MINISTRY, NGO, SHANXI, TRUST_DOMAIN
 from tests.support.canaries import encodings, found_in, found_in_files, found_in_memory
-from tests.support.clearlink import ClearLink, Keys, unframe
+from tests.support.clearlink import ClearLink, Keys, connected, unframe
 from tests.support.fakes import FixedDirectory
 from tests.support.kafkaexchange import OnKafka, run
 from tests.support.pki import SamplePki
@@ -183,11 +183,14 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
 
 
 class Place(NamedTuple):
-    """A broker's process, the folders of all that is written by it and for it, and its traffic with Kafka, in clear."""
+    """A broker's process, and the folders of all that is written by it and for it.
+
+    With Kafka: its traffic with it, in clear, the port of the link that recorded it, and that of Kafka itself.
+    """
 
     process: BrokerProcess
     folders: list[Path]
-    kafka_traffic: Path | None
+    kafka: tuple[Path, int, int] | None
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -195,7 +198,7 @@ async def place(pki: SamplePki, tmp_path: Path, request: pytest.FixtureRequest) 
     folder = tmp_path / "broker"
     folder.mkdir()
     async with contextlib.AsyncExitStack() as stack:
-        sections, folders, traffic = {}, [folder], None
+        sections, folders, kafka = {}, [folder], None
         if request.param == "kafka":
             cluster, keys = request.getfixturevalue("kafka_cluster"), request.getfixturevalue("kafka_keys")
             sections = OnKafka(cluster, keys, pki, tmp_path).sections()
@@ -203,11 +206,12 @@ async def place(pki: SamplePki, tmp_path: Path, request: pytest.FixtureRequest) 
             traffic = tmp_path / "kafka-traffic"
             link = await stack.enter_async_context(kafka_link(cluster, keys.kafka, traffic))
             sections["kafka"]["servers"] = [link.target]
+            kafka = traffic, link.port, int(cluster.bootstrap.rpartition(":")[2])
         process = BrokerProcess(pki, folder, **sections)
         stack.callback(process.end)
         # The link to Kafka works in this loop.
         await asyncio.to_thread(process.start)
-        yield Place(process, folders, traffic)
+        yield Place(process, folders, kafka)
 
 
 def kafka_link(cluster: KafkaCluster, keys: KafkaFiles, folder: Path) -> ClearLink:
@@ -257,7 +261,7 @@ async def printed(pki: SamplePki, folder: Path, target: str, record_id: str) -> 
 async def test_a_broker_carries_a_thousand_records_of_every_kind_and_never_holds_a_content_or_a_key(
     pki: SamplePki, place: Place, tmp_path: Path
 ) -> None:
-    process, folders, kafka_traffic = place
+    process, folders, kafka = place
     assert {said.kind for said in SAID} == KINDS
     async with contextlib.AsyncExitStack() as stack:
         targets = {}
@@ -301,8 +305,11 @@ async def test_a_broker_carries_a_thousand_records_of_every_kind_and_never_holds
         found_there = await asyncio.to_thread(found_in_files, traffic, planted)
         # Everybody else has sent or received public notices.
         assert found_there - {"record id"} == (set() if agency == LAB else set(control) - {"record id"}), agency
-    if kafka_traffic is not None:
-        assert await asyncio.to_thread(found_in_files, kafka_traffic, planted) == set(control)
+    if kafka is not None:
+        traffic, ours, theirs = kafka
+        # Nothing goes past the link.
+        assert (connected(process.pid, ours), connected(process.pid, theirs)) == (True, False)
+        assert await asyncio.to_thread(found_in_files, traffic, planted) == set(control)
     for what, output in (await printed(pki, tmp_path, process.target, record_id)).items():
         assert found_in(output, secret) == set(), what
         assert (what == "trace") <= ("record id" in found_in(output, planted)), what

@@ -35,6 +35,7 @@ from tests.integration.test_sealed_edges import CANARY, request_file, sample, se
 from tests.support.canaries import encodings, found_in, found_in_files
 from tests.support.exchange import Exchange, running_exchange
 from tests.support.gateways import SAMPLES, lab_profile, police_profile, receiving
+from tests.support.kafkaexchange import run as run_command
 from tests.support.notices import file_into, filed, notice
 from tests.support.pki import SamplePki
 from tests.support.process import COMMAND, BrokerProcess, edge_tables, write_toml
@@ -228,6 +229,32 @@ def test_the_laboratory_reads_sealed_profiles_and_seals_what_it_writes(tmp_path:
     }
     rights = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file() and path.parent != folder}
     assert rights == {0o600}
+
+
+def test_a_laboratory_adds_sealed_profiles_by_hand(tmp_path: Path) -> None:
+    keys, sealed = tmp_path / "keys", tmp_path / "profiles.xml.age"
+    make_identity(keys, datetime.now(UTC))
+    sealed.write_bytes(AgeSeal(keys).seal(PROFILES.read_bytes()))
+    arguments: list[str | Path] = ["--database", tmp_path / "lab.db", "--frequencies", TABLE, "--no-search", sealed]
+    assert isinstance(run(dna, "add", *arguments).exception, AgeIdentityMissing)
+    added = run(dna, "add", "--identities", keys, *arguments)
+    assert (added.exit_code, "0 refused" in added.output) == (0, True)
+
+
+async def test_a_sealed_file_is_published_by_hand(exchange: Exchange, tmp_path: Path) -> None:
+    profile, keys = sealing(police_profile(exchange, tmp_path)[0], exchange.pki, SHANXI)
+    tables = edge_tables(exchange.pki, SHANXI, exchange.target)
+    tables["agency"]["encryption_keys"] = str(keys)
+    tables["gateway"] = {"folder": str(profile.folder), "formats": ["record-json"], "outbox_format": "record-json"}
+    tables["routes"] = {"SampleRequest": SAMPLES}
+    path = write_toml(tmp_path / "by-hand.toml", tables)
+    good, cut = tmp_path / "good.json.age", tmp_path / "cut.json.age"
+    good.write_bytes(AgeSeal(keys).seal(request_file()))
+    cut.write_bytes(good.read_bytes()[:-1])
+    published = await run_command("publish", good, "--profile", path)
+    assert (published.code, "accepted at" in published.output) == (0, True), published
+    refused = await run_command("publish", cut, "--profile", path)
+    assert (refused.code, "AGE_FILE_INVALID" in refused.errors) == (1, True), refused
 
 
 def test_the_notice_board_reads_sealed_notices_and_keeps_the_old_site_without_an_identity(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
-    from pathlib import Path
 
 _CHUNK_BYTES = 1 << 16
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -140,6 +140,20 @@ def unframe(folder: Path) -> int:
             path.with_name(f"{path.name}-data-{stream}").write_bytes(data)
             total += len(data)
     return total
+
+
+def connected(pid: int, port: int) -> bool:
+    """Whether a process has a connection to this port of this machine."""
+    sockets = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            sockets.add(str(entry.readlink()))
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[2].rpartition(":")[2], 16) == port and f"socket:[{fields[9]}]" in sockets:
+                return True
+    return False
 
 
 async def _until_one_ends(pumps: Sequence[Coroutine[Any, Any, None]]) -> None:

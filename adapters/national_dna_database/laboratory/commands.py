@@ -78,6 +78,7 @@ dna.add_command(check)
 @agency_option
 @click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only store them.")
 @out_option
+@identities_option
 @basis_options
 @json_option
 def add(
@@ -88,10 +89,13 @@ def add(
     agency: str,
     searches: bool,
     out: Path | None,
+    identities: Path,
     as_json: bool,
     **basis: Any,
 ) -> None:
     """Store the profiles of files. Search with each: for a child among the parents, for a parent among the children.
+
+    With --identities it opens sealed files. The results of --out are plain.
 
     Exit codes: 0 every profile was stored, 1 some were refused, 2 the files cannot be used.
 
@@ -101,7 +105,7 @@ def add(
     profiles: list[dna_pb2.StrProfile] = []
     refused = False
     for path in files:
-        records, some = read_records([path], "StrProfile")
+        records, some = read_records([path], "StrProfile", OwnFiles(identities))
         refused |= some
         found = (item.record for item in records if isinstance(item.record, dna_pb2.StrProfile))
         profiles += [of_sender(profile, path, agency) for profile in found]

@@ -331,8 +331,9 @@ def test_no_name_of_a_file_no_log_and_no_reason_has_a_value_of_a_record(
             tables["logging"] = {"level": "debug"}
             tables["routes"] = {"SampleRequest": SAMPLES}
             profile = write_toml(tmp_path / f"{agency}.toml", tables)
-            with (tmp_path / f"{agency}.log").open("wb") as log:
-                gateways.append(subprocess.Popen([COMMAND, "gateway", "--profile", profile], stdout=log, stderr=log))
+            with (tmp_path / f"{agency}.log").open("w") as log:
+                command: list[str | Path] = [COMMAND, "gateway", "--profile", profile]
+                gateways.append(subprocess.Popen(command, stdout=log, stderr=log, text=True))
         content = (
             json.dumps(json.loads(request_file()), ensure_ascii=False).replace(CANARY, f"{name} {number}").encode()
         )

@@ -43,7 +43,7 @@ from tests.support.process import BrokerProcess, edge_tables, write_toml
 from tests.support.records import CODEC
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from broker.core.envelope import Envelope
@@ -149,9 +149,9 @@ class Parties:
         verifier = RecordVerifier(agency, CODEC, Opening(AesGcmCipher(), keys))
         read: dict[str, list[dict[str, bytes]]] = {kind: [] for kind in kinds}
         in_force = self._pki.in_force()
-        options = SubscribeOptions("canaries", frozenset(kinds))
+        options = SubscribeOptions("canaries", frozenset(kinds), lease_seconds=600)
         async with (
-            asyncio.timeout(120),
+            asyncio.timeout(600),
             self._channel(agency) as channel,
             Subscriber(channel).subscribe(options) as stream,
         ):
@@ -194,23 +194,22 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def place(pki: SamplePki, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+def place(pki: SamplePki, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     folder = tmp_path / "broker"
     folder.mkdir()
-    async with contextlib.AsyncExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         sections, folders, kafka = {}, [folder], None
         if request.param == "kafka":
             cluster, keys = request.getfixturevalue("kafka_cluster"), request.getfixturevalue("kafka_keys")
             sections = OnKafka(cluster, keys, pki, tmp_path).sections()
             folders.append(cluster._folder.root)
             traffic = tmp_path / "kafka-traffic"
-            link = await stack.enter_async_context(kafka_link(cluster, keys.kafka, traffic))
+            link = stack.enter_context(kafka_link(cluster, keys.kafka, traffic))
             sections["kafka"]["servers"] = [link.target]
             kafka = traffic, link.port, int(cluster.bootstrap.rpartition(":")[2])
         process = BrokerProcess(pki, folder, **sections)
         stack.callback(process.end)
-        # The link to Kafka works in this loop.
-        await asyncio.to_thread(process.start)
+        process.start()
         yield Place(process, folders, kafka)
 
 
@@ -263,11 +262,11 @@ async def test_a_broker_carries_a_thousand_records_of_every_kind_and_never_holds
 ) -> None:
     process, folders, kafka = place
     assert {said.kind for said in SAID} == KINDS
-    async with contextlib.AsyncExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         targets = {}
         for agency in (SHANXI, HEBEI, LAB, MINISTRY, NGO):
             link = edge_link(pki, process.target, agency, tmp_path / "traffic" / agency)
-            targets[agency] = (await stack.enter_async_context(link)).target
+            targets[agency] = stack.enter_context(link).target
         parties = Parties(pki, targets)
         sent: dict[str, list[Envelope]] = {}
         for number in range(RECORDS):

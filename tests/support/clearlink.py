@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+_Result = TypeVar("_Result")
 _CHUNK_BYTES = 1 << 16
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_HEAD = 9
@@ -39,10 +41,10 @@ class Keys(NamedTuple):
 
 
 class ClearLink:
-    """An async context that listens at ``target`` and carries all to another address. For one event loop.
+    """A context that listens at ``target`` and carries all to another address, in a thread of its own.
 
-    Every direction of every connection is a file in ``folder``. Of HTTP/2, there is also a file with the data of each
-    of its streams, without the frames between them.
+    So it goes on while a test computes. Every direction of every connection is a file in ``folder``. ``unframe`` makes
+    the data of each stream of HTTP/2 from them.
     """
 
     def __init__(
@@ -63,17 +65,27 @@ class ClearLink:
         self._answers = answers
         self._connections = 0
         self._carrying: set[asyncio.Task[None]] = set()
-        self.bytes = 0
-        """How many bytes went through, in both directions."""
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0, ssl=self._server_context)
-        self.port = self._server.sockets[0].getsockname()[1]
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._carry, "127.0.0.1", 0, ssl=self._server_context))
+        self.port: int = self._server.sockets[0].getsockname()[1]
         self.target = f"localhost:{self.port}"
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def _end(self) -> None:
         self._server.close()
         carrying = list(self._carrying)
         for each in carrying:
@@ -98,6 +110,8 @@ class ClearLink:
             self._carrying.discard(task)
             for end in ends:
                 end.transport.abort()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
         with (self._folder / name).open("wb") as record:
@@ -112,10 +126,9 @@ class ClearLink:
                 data = await reader.readexactly(int.from_bytes(head))
                 await self._pass(head + self._answers(data), writer, record)
 
-    async def _pass(self, data: bytes, writer: asyncio.StreamWriter, record) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - a file
+    async def _pass(self, data: bytes, writer: asyncio.StreamWriter, record: BinaryIO) -> None:
         record.write(data)
         record.flush()
-        self.bytes += len(data)
         writer.write(data)
         await writer.drain()
 

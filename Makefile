@@ -62,6 +62,7 @@ interop: ## install the verifiers in JavaScript that make test then uses (needs 
 	@command -v npm >/dev/null || { echo "interop needs npm: apt install npm" >&2; exit 1; }
 	cd tests/interop/sigstore && npm ci --ignore-scripts --no-audit --no-fund --silent
 	cd tests/interop/hpke && npm ci --ignore-scripts --no-audit --no-fund --silent
+	cd tests/interop/age && npm ci --ignore-scripts --no-audit --no-fund --silent
 
 test-kafka: $(STAMP) ## run the tests against a real Apache Kafka (needs Java 17+ and Maven)
 	@$(RUN)/python -m deploy.kafka fetch

@@ -6,6 +6,9 @@
   ``KIND-RECORD_ID.about.json`` is written: what the exchange knows about the record.
 - ``done``: files that were taken in.
 - ``quarantine``: files that were refused, each with a file ``NAME.reason.json``.
+
+A file of any of them may be sealed (``ownfiles``): its name then ends with ``.age``. What lies beside it
+(``.about.json``, ``.reason.json``) never is: it names ids, codes and places, and no content.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ import contextlib
 import json
 import os
 import re
+import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from adapters.base import RECORD_TYPES
+from adapters.ownfiles import plain_name
 from broker.files import FileState, make_private, read_file, replace_file
 
 if TYPE_CHECKING:
@@ -46,11 +51,16 @@ class Folders:
         self.outbox: Final = root / "outbox"
         self.done: Final = root / "done"
         self.quarantine: Final = root / "quarantine"
-        make(self.attachments, self.outbox, self.done, self.quarantine)
+        make(*self.all)
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every folder that holds files."""
+        return self.inbox, self.attachments, self.outbox, self.done, self.quarantine
 
 
 class DeliveredFile(NamedTuple):
-    """A record in an outbox, with the parts of its file name."""
+    """A record in an outbox, with the parts of its file name. ``suffix`` is its format's, also if it is sealed."""
 
     path: Path
     kind: str
@@ -101,6 +111,11 @@ def make(*folders: Path) -> None:
         make_private(folder)
 
 
+def open_to_others(*folders: Path) -> list[Path]:
+    """Those of these folders that others than their owner can open: not made here, or changed since."""
+    return [folder for folder in folders if stat.S_IMODE(folder.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)]
+
+
 def waiting(folder: Path) -> dict[Path, FileState]:
     """The files in a folder that may be taken in, sorted by name: finished, no links, and no ``.about.json``."""
     found: dict[Path, FileState] = {}
@@ -141,7 +156,7 @@ def about_path(outbox: Path, kind: str, record_id: str) -> Path:
 
 def delivered(outbox: Path) -> list[DeliveredFile]:
     """The records in an outbox, by name."""
-    found = ((path, _DELIVERED.fullmatch(path.name)) for path in sorted(outbox.iterdir()))
+    found = ((path, _DELIVERED.fullmatch(plain_name(path))) for path in sorted(outbox.iterdir()))
     return [DeliveredFile(path, *match.groups()) for path, match in found if match is not None and match[3] != _ABOUT]
 
 
@@ -189,7 +204,7 @@ def set_refused_aside(quarantine: Path, name: str, refusal: CaseExchangeError, e
 
 def refused_name(path: Path) -> str:
     """The name that a file in a quarantine has in common with its reason."""
-    return path.name.removesuffix(_REASON).removesuffix(ENVELOPE)
+    return plain_name(path).removesuffix(_REASON).removesuffix(ENVELOPE)
 
 
 def taken_name(sha256: bytes) -> str:

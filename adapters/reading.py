@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from adapters.base import DecodedRecord, Issue, Severity, Source, StreamingAdapter
+from adapters.ownfiles import OwnFiles, sealed_path
 from adapters.registry import SNIFFED_BYTES, head_of, is_workbook
-from broker.core.errors import InputRefused
+from broker.core.errors import CaseExchangeError, InputRefused
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -153,24 +154,31 @@ class SourceFile:
 class Attachments(Mapping[str, bytes]):
     """The files in a folder, by name. A file is read when it is needed.
 
-    A name that leads out of the folder, or that cannot be read, counts as missing.
+    A name that leads out of the folder, or that cannot be read, counts as missing. A file may be sealed instead, as
+    ``NAME.age``. One that cannot be opened counts as missing, too.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, own: OwnFiles | None = None) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._own = own or OwnFiles()
 
     def __getitem__(self, name: str) -> bytes:
         if not is_file_name(name):
             raise KeyError(name)
         try:
-            with _open(self._folder / name, follow=False) as file:
-                content = file.read(self._max_bytes + 1)
-        except OSError:
+            content = self._read(self._folder / name)
+        except (OSError, CaseExchangeError):
             raise KeyError(name) from None
         if len(content) > self._max_bytes:
             raise KeyError(name)
         return content
+
+    def _read(self, path: Path) -> bytes:
+        with contextlib.suppress(FileNotFoundError), _open(path, follow=False) as file:
+            return file.read(self._max_bytes + 1)
+        with _open(sealed_path(path), follow=False) as file:
+            return self._own.opened(file, self._max_bytes)
 
     def __iter__(self) -> Iterator[str]:
         return iter(())

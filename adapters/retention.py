@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import structlog
 
 from adapters import folders
+from adapters.ownfiles import OwnFiles, plain_name
 from adapters.values.pictures import is_digest_name
 from broker.config.loader import Section, setting
-from broker.core.errors import SpoolUnavailable
-from broker.files import read_file
+from broker.core.errors import CaseExchangeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -66,7 +66,11 @@ class Swept(NamedTuple):
 
 
 def sweep_folders(
-    root: Path, days: RetentionConfig, now_ms: int, unsettled: Callable[[], Collection[bytes]] = tuple
+    root: Path,
+    days: RetentionConfig,
+    now_ms: int,
+    unsettled: Callable[[], Collection[bytes]] = tuple,
+    own: OwnFiles | None = None,
 ) -> Swept:
     """Delete what is older in ``done``, ``quarantine`` and ``outbox`` of a folder. One that does not exist is empty.
 
@@ -75,13 +79,17 @@ def sweep_folders(
         days: how long files stay.
         now_ms: milliseconds since the Unix epoch, UTC.
         unsettled: gives the digests of the source files with records that have neither a receipt nor a refusal.
+        own: opens what is sealed. Without it nothing is.
 
     Raises:
         OSError: a file cannot be deleted. Those before it are.
         SpoolUnavailable: from ``unsettled``. Nothing was deleted.
+        CaseExchangeError: a sealed file of the outbox cannot be opened, so that nobody knows what it speaks of. Nothing
+            of the outbox was deleted.
     """
+    files = own or OwnFiles()
     done, quarantine, outbox = (
-        _Older(now_ms, each) for each in (days.done_days, days.quarantine_days, days.outbox_days)
+        _Older(now_ms, each, files) for each in (days.done_days, days.quarantine_days, days.outbox_days)
     )
     taken, refused = done.files(root / "done"), quarantine.refused(root / "quarantine")
     needed = {folders.taken_name(sha256) for sha256 in unsettled()} if taken or refused else set()
@@ -99,16 +107,17 @@ async def keep_swept(
     days: RetentionConfig,
     now_ms: Callable[[], int],
     unsettled: Callable[[], Collection[bytes]],
+    own: OwnFiles,
 ) -> None:
     """Sweep now and every hour, until cancelled. What was deleted is logged as numbers: names may be of persons."""
     while True:
         try:
-            swept = await asyncio.to_thread(sweep_folders, root, days, now_ms(), unsettled)
+            swept = await asyncio.to_thread(sweep_folders, root, days, now_ms(), unsettled, own)
             if any(swept):
                 _log.info("files that were kept long enough are deleted", **swept._asdict())
         except OSError as error:
             _log.error("files that were kept long enough stay", reason=error.strerror or type(error).__name__)
-        except SpoolUnavailable as error:
+        except CaseExchangeError as error:
             _log.error("files that were kept long enough stay", reason=error.reason, remedy=error.remedy)
         await asyncio.sleep(_SWEEP_SECONDS)
 
@@ -116,7 +125,8 @@ async def keep_swept(
 class _Older:
     """The files of one folder that came into it before a time."""
 
-    def __init__(self, now_ms: int, days: float) -> None:
+    def __init__(self, now_ms: int, days: float, own: OwnFiles) -> None:
+        self._own = own
         self._before_ns = (now_ms - int(days * _DAY_MS)) * _MILLION if days > 0 else 0
 
     def files(self, folder: Path) -> list[Path]:
@@ -155,7 +165,7 @@ class _Older:
         if None not in named:
             needed = {name for names in named for name in names or ()}
             deleted += self.delete(
-                path for path in _files(folder) if is_digest_name(path.name) and path.name not in needed
+                path for path in _files(folder) if is_digest_name(plain_name(path)) and plain_name(path) not in needed
             )
         return deleted
 
@@ -169,7 +179,7 @@ class _Older:
         # Only an old one can be deleted before what it ends. It may name a record of another case.
         if file.kind in _SPEAKING and self._is_old(file.path):
             with contextlib.suppress(FileNotFoundError):
-                names |= {name.decode() for name in _NAMES.findall(read_file(file.path, _MOST_OF_A_RECORD))}
+                names |= {name.decode() for name in _NAMES.findall(self._own.read(file.path, _MOST_OF_A_RECORD))}
         return names - {""}
 
     def _is_old(self, path: Path) -> bool:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from adapters.ownfiles import is_sealed
 from broker.core.errors import InputRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.base import Issue
+    from adapters.ownfiles import OwnFiles
     from adapters.reading import Further
 
 profile_option: Final = click.option(
@@ -29,16 +31,27 @@ mapping_option: Final = click.option(
     "--mapping", type=FILE, help="TOML file that explains the file's own columns (docs/police-tables.md)."
 )
 
+identities_option: Final = click.option(
+    "--identities",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=False,
+    help="Your key folder, with the age identities that open what is sealed to you (docs/keys.md).",
+)
 
-def read_file(path: Path, limit: int) -> bytes:
+
+def read_file(path: Path, limit: int, own: OwnFiles | None = None) -> bytes:
     """Read at most one byte more than the limit. From this byte the adapter sees that the file is too large.
 
+    With ``own`` a sealed file is opened.
+
     Raises:
-        InputRefused: it cannot be read.
+        InputRefused: it cannot be read or opened.
+        AgeIdentityMissing, KeyInvalid, ExtraMissing: from ``own``.
     """
     try:
         with path.open("rb") as file:
-            return file.read(limit + 1)
+            return own.opened(file, limit) if own is not None and is_sealed(path) else file.read(limit + 1)
     except OSError as error:
         message = f"the file cannot be read: {error.strerror}"
         raise InputRefused(message) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
 PRIVATE_FILE: Final = 0o600
@@ -75,8 +75,10 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
+def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object], mode: int = PRIVATE_FILE) -> None:
     """Replace a file atomically and durably. Readers see the old bytes or the new ones, also after a power cut.
+
+    ``data`` may be a function that writes them, for what is too large for the memory. What it raises ends the attempt.
 
     Raises:
         OSError: it cannot be written. The old file stays.
@@ -90,14 +92,17 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
     sync_folder(path.parent)
 
 
-def _written(path: Path, data: bytes, mode: int) -> Path:
+def _written(path: Path, data: bytes | Callable[[BinaryIO], object], mode: int) -> Path:
     """Write a temporary file beside ``path``, durably."""
     # mkstemp makes the file with mode 0600, so a private file is never open to others.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                data(file)
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
@@ -120,6 +125,20 @@ def make_file(path: Path, data: bytes) -> None:
         os.link(temporary, path)
     finally:
         temporary.unlink()
+    sync_folder(path.parent)
+
+
+def destroy_file(path: Path) -> None:
+    """Overwrite and remove a file, durably. The disk may keep the old bytes elsewhere (flash memory, snapshots).
+
+    Raises:
+        OSError: the file is still there, or it is not certain that it is gone.
+    """
+    with path.open("r+b") as file:
+        file.write(bytes(os.fstat(file.fileno()).st_size))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
     sync_folder(path.parent)
 
 

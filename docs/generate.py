@@ -66,6 +66,7 @@ All are in `gateway.folder`.
 | `outbox/KIND-RECORD_ID.about.json` | case, publisher, what was withheld or not carried, `not_obeyed`. Written first |
 | `done/` | files that were taken in completely: all of their records are signed and in the spool |
 | `quarantine/` | files that were refused, whole or in part; deliveries that were refused (`.envelope`) |
+| `….age` | any of these with `seal_files`, sealed to the agency ([keys.md](keys.md#files-sealed-to-yourself)) |
 | `quarantine/….reason.json` | the reason. A record that the broker refused has only this file, named by record id |
 | `trust/` | copies of the newest directory and revocation list, so that no restart goes back to older ones |
 | `spool.db` | the spool: outgoing records, receipts, numbers, what was taken in and delivered, directory versions |
@@ -135,7 +136,7 @@ def configuration_page() -> str:
         "## Broker\n",
         *_sections(BrokerConfig),
         "## Auditor and operator (`replay`, `status`)\n",
-        "A gateway's profile can be used here too: its sections `[gateway]` and `[routes]` are ignored.\n",
+        "A gateway's profile can be used here too: `[gateway]`, `[retention]` and `[routes]` are ignored.\n",
         *_sections(EdgeConfig),
         "## Gateway (`gateway`, `publish`, `subscribe`)\n",
         *_sections(GatewayProfile),

@@ -14,6 +14,7 @@ from adapters.edge.ending import run_until_asked
 from adapters.edge.profile import load_profile
 from adapters.edge.restoring import former_positions, spool_missing
 from adapters.gateway.outbound import Outbound, TakenIn
+from adapters.ownfiles import is_sealed
 from adapters.reading import Attachments, open_source
 from adapters.terminal import (
     FILE,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from adapters.edge.profile import GatewayProfile, Route
     from adapters.edge.sending import Settled
+    from adapters.ownfiles import OwnFiles
     from broker.core.errors import CaseExchangeError
 
 
@@ -98,7 +100,7 @@ async def _publish(
                 click.echo(f"{lost} records are not in the log any more")
         try:
             for path in files:
-                taken.append(await asyncio.to_thread(_take, outbound, path, limits))
+                taken.append(await asyncio.to_thread(_take, outbound, path, limits, edge.own_files))
                 if report is None:
                     print_issues(taken[-1].issues, taken[-1].further)
         finally:
@@ -113,9 +115,10 @@ async def _publish(
     return taken, refused
 
 
-def _take(outbound: Outbound, path: Path, limits: Limits) -> TakenIn:
+def _take(outbound: Outbound, path: Path, limits: Limits, own: OwnFiles) -> TakenIn:
     with open_source(path) as file:
-        return outbound.take(file, Attachments(path.parent, limits.bytes))
+        content = own.opened(file, limits.bytes) if is_sealed(path) else file
+        return outbound.take(content, Attachments(path.parent, limits.bytes, own))
 
 
 def _line(settled: Settled, former: Sequence[str] = ()) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from broker.core.keyhistory import KeyHistory
     from broker.core.policy import Directory
     from broker.ports import Clock
+    from broker.trust.directory_files import DirectoryFile
     from broker.trust.governance import Governance
     from broker.trust.revocation import Revocations
 
@@ -204,3 +205,14 @@ def key_history(spool: Spool, governance: Governance) -> KeyHistory:
             for broken in history.add_accepted(open_directory(document, governance)):
                 _log.error("a directory version took back a key statement", reason=broken.reason, **broken.details)
     return history
+
+
+def go_on(directory: DirectoryFile, seen: Sequence[bytes], *, forgot: bool) -> None:
+    """Put the newest version of the spool into force, if the copy of it is lost. Then the revocation list's is too."""
+    if not forgot or not seen:
+        return
+    _log.error("the copies of what was in force are lost: get the newest revocation list from governance", file="trust")
+    for document in seen:
+        # What governance did not sign, or replaced since, is for SeenDirectories to tell.
+        with contextlib.suppress(DirectoryInvalid):
+            directory.offer(document)

@@ -13,10 +13,11 @@ import structlog
 from adapters.edge.anotherversion import BY_ANOTHER_DIRECTORY
 from adapters.edge.checkpoints import SeenCheckpoints
 from adapters.edge.countersigning import Countersigning, load_signing
-from adapters.edge.directories import SeenDirectories, key_history
+from adapters.edge.directories import SeenDirectories, go_on, key_history
 from adapters.edge.included import IncludedRecords
 from adapters.edge.known import KnownAgencies
 from adapters.edge.ownkeys import watch_own_keys
+from adapters.edge.profile import own_files_of
 from adapters.edge.sent import sweep
 from adapters.edge.spool import Spool
 from adapters.retention import keep_swept
@@ -33,14 +34,13 @@ from broker.core.authorship import read_body
 from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
-    DirectoryInvalid,
 )
 from broker.core.former import stated
 from broker.core.sealing import sealed_from_ms
 from broker.trust.certificates import der, principal_of
 from broker.trust.directory import open_directory
 from broker.trust.directory_files import DirectoryFile
-from broker.trust.expiries import ExpiryWatch, list_expiries, own_expiries
+from broker.trust.expiries import ExpiryWatch, key_expiries, list_expiries, own_expiries
 from broker.trust.governance import Governance
 from broker.trust.hpke import HpkeWrapper
 from broker.trust.keyfolder import FolderKeys
@@ -54,11 +54,12 @@ from broker.wire.codec import ProtobufCodec
 from broker.wire.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
 
     import grpc
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
+    from adapters.ownfiles import OwnFiles
     from broker.client.records import InForce, VerifiedRecord
     from broker.client.subscriber import Delivered
     from broker.config.edge import AgencyConfig
@@ -88,6 +89,7 @@ class Edge(NamedTuple):
     channel: grpc.aio.Channel
     tls: WatchedTls
     signer: WatchedSigner
+    own_files: OwnFiles
     open_directory: Callable[[bytes], Directory]
     countersigning: Countersigning
 
@@ -189,8 +191,8 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
     known.usable(directory.latest)
     plain_kinds = frozenset(config.plain_kinds)
     sealing = Sealing(lambda: known.usable(directory.latest), AesGcmCipher(), HpkeWrapper(), plain_kinds)
-    has_keys = config.encryption_keys != Path()
-    opening = Opening(AesGcmCipher(), FolderKeys(config.encryption_keys)) if has_keys else None
+    own_files, keys = own_files_of(profile), config.encryption_keys
+    opening = None if keys == Path() else Opening(AesGcmCipher(), FolderKeys(keys))
     spool = Spool(profile.folder / "spool.db")
     settings = ConnectionSettings(profile.broker.address, profile.broker.server_name or None)
     try:
@@ -198,7 +200,7 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
             read = functools.partial(open_directory, governance=governance)
             ask = functools.partial(directories_in_force, channel)
             directories = SeenDirectories(spool, read, revocations, clock, ask, history=history)
-            _go_on(directory, spool.directories(), forgot=forgot)
+            go_on(directory, spool.directories(), forgot=forgot)
             directories.note(directory.latest.document)
             present = functools.partial(present_checkpoints, channel)
             checkpoints = SeenCheckpoints(spool, lambda: directory.latest, present, clock)
@@ -230,17 +232,18 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 channel,
                 tls,
                 signer,
+                own_files,
                 read,
                 Countersigning(profile.folder / "countersign", codec, keyring),
             )
             latest, seconds = lambda: directory.latest, profile.trust.reload_seconds
             work = (
-                watch_own_keys(config.encryption_keys, principal.agency, latest, seconds),
+                watch_own_keys(keys, principal.agency, latest, seconds),
                 _watch(edge, channel, config, profile.trust.reload_seconds),
                 checkpoints.run(profile.trust.checkpoint_seconds),
                 included.run(profile.trust.checkpoint_seconds),
                 sweep(spool.sent, clock, profile.keep_days),
-                keep_swept(profile.folder, profile.retention, clock.now_ms, spool.holds.sources),
+                keep_swept(profile.folder, profile.retention, clock.now_ms, spool.holds.sources, own_files),
             )
             watching = [asyncio.create_task(each) for each in work]
             try:
@@ -252,17 +255,6 @@ async def open_edge(profile: GatewayProfile | ProgramProfile) -> AsyncIterator[E
                 await asyncio.gather(*watching, return_exceptions=True)
     finally:
         spool.close()
-
-
-def _go_on(directory: DirectoryFile, seen: Sequence[bytes], *, forgot: bool) -> None:
-    """Put the newest version of the spool into force, if the copy of it is lost. Then the revocation list's is too."""
-    if not forgot or not seen:
-        return
-    _log.error("the copies of what was in force are lost: get the newest revocation list from governance", file="trust")
-    for document in seen:
-        # What governance did not sign, or replaced since, is for SeenDirectories to tell.
-        with contextlib.suppress(DirectoryInvalid):
-            directory.offer(document)
 
 
 async def _watch(edge: Edge, channel: RenewableChannel, config: AgencyConfig, seconds: float) -> None:
@@ -288,4 +280,5 @@ async def _watch(edge: Edge, channel: RenewableChannel, config: AgencyConfig, se
 def _expiries(edge: Edge, config: AgencyConfig) -> list[Expiry]:
     # The directory's file tells of its own end.
     own = own_expiries(config.certificate, config.signing_certificate, config.authorities, edge.directory.latest)
-    return [*own, *list_expiries(edge.revocations.documents())]
+    keys = key_expiries(edge.directory.latest, [edge.agency], edge.clock.now_ms())
+    return [*own, *keys, *list_expiries(edge.revocations.documents())]

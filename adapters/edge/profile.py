@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec.structs import replace
 
+from adapters.ownfiles import OwnFiles
 from adapters.retention import RetentionConfig
 from broker.config.edge import AgencyConfig, BrokerAddress, PinnedTrust
 from broker.config.loader import LoggingConfig, Section, parse, read_toml, setting
@@ -41,6 +42,13 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     poll_seconds: Annotated[float, setting("how often the inbox is checked", least=0.05, most=3600)] = 1.0
     lease_seconds: Annotated[float, setting("lease of a delivery", least=1, most=600)] = 30.0
     retry_seconds: Annotated[float, setting("longest wait before another attempt", least=0.1, most=600)] = 10.0
+    seal_files: Annotated[
+        bool,
+        setting(
+            "whether records, pictures and source files in outbox, done and quarantine are sealed to the agency's age "
+            "identity, in its key folder (docs/keys.md)"
+        ),
+    ] = False
     drain_seconds: Annotated[float, setting("how long work may go on after SIGTERM", least=0, most=3600)] = 10.0
     keep_days: Annotated[
         float, setting("how long a record is kept after its receipt, for `publish --again`", least=0, most=3650)
@@ -142,6 +150,18 @@ def load_any(path: Path) -> GatewayProfile | ProgramProfile:
         ConfigInvalid: the message names the key.
     """
     return load_program(path)[0] if "program" in read_toml(path) else load_profile(path)[0]
+
+
+def own_files_of(profile: GatewayProfile | ProgramProfile) -> OwnFiles:
+    """How the plain files of an edge are written and read. A program of an agency's own writes none.
+
+    Raises:
+        AgeIdentityMissing, KeyInvalid, ExtraMissing: they are to be sealed, and cannot be.
+    """
+    seals = isinstance(profile, GatewayProfile) and profile.gateway.seal_files
+    files = OwnFiles(profile.agency.encryption_keys, seals=seals)
+    files.check()
+    return files
 
 
 def _load(kind: type[_Profile], path: Path) -> tuple[_Profile, dict[str, Route]]:

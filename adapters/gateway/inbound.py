@@ -24,7 +24,6 @@ from adapters.registry import adapter
 from adapters.values.pictures import digest_name
 from broker.client.subscriber import SubscribeOptions
 from broker.core.subscriptions import StartPoint
-from broker.files import replace_file
 
 if TYPE_CHECKING:
     from adapters.base import Adapter, Limits, Record
@@ -42,6 +41,7 @@ class Inbound:
 
     def __init__(self, edge: Edge, config: GatewayConfig, limits: Limits) -> None:
         self._edge = edge
+        self._own = edge.own_files
         self._config = config
         self._limits = limits
         self._format = adapter(config.outbox_format)
@@ -90,7 +90,7 @@ class Inbound:
                 # The agency's own format cannot hold this record. Another format does, so that nothing is lost.
                 writer, encoded = RECORD_JSON, RECORD_JSON.encode([record], self._limits)
         for name, content in encoded.attachments.items():
-            replace_file(self.folders.outbox / name, content)
+            self._own.write(self.folders.outbox / name, content)
         about = folders.About(
             record_id=body.record_id,
             kind=body.kind,
@@ -108,7 +108,7 @@ class Inbound:
         folders.write_about(self.folders.outbox, about)
         # Last: when a reader sees this file, everything else is already beside it.
         path = folders.delivered_path(self.folders.outbox, body.kind, body.record_id, writer.suffix)
-        replace_file(path, encoded.content)
+        self._own.write(path, encoded.content)
         with spool.transaction():
             spool.add_delivered(body.record_id)
             learned = learn_delivered(record, body, spool)

@@ -14,6 +14,7 @@ import os
 import re
 import threading
 import uuid
+from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import structlog
@@ -23,9 +24,18 @@ from adapters.base import Issue, Severity
 from adapters.edge.sending import send_spooled
 from adapters.folders import Folders
 from adapters.gateway.intake import Intake, StoppedError
+from adapters.ownfiles import is_sealed, plain_name
 from adapters.reading import FILE_CHANGED, Attachments, Further, IssueLog, SourceFile, open_source
 from adapters.registry import adapters_of
-from broker.core.errors import CaseExchangeError, HardwareKeyUnavailable, InputRefused, SpoolUnavailable
+from broker.core.errors import (
+    AgeFileInvalid,
+    AgeIdentityWrong,
+    CaseExchangeError,
+    HardwareKeyUnavailable,
+    InputRefused,
+    SetupInvalid,
+    SpoolUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -67,6 +77,7 @@ class Outbound:
         self._stopped = threading.Event()
         self._intake = Intake(edge, routes, self._stopped)
         self._formats = adapters_of(config.formats, config.mapping)
+        self._own = edge.own_files
         self.folders: Final = Folders(config.folder)
         self._inbox = folders.Inbox(self.folders.inbox)
 
@@ -95,9 +106,11 @@ class Outbound:
                 taken += self._take_and_move(path)
             except StoppedError:
                 break
-            except (OSError, InputRefused) as error:
+            except (OSError, InputRefused, SetupInvalid) as error:
                 # The file's name may be a person's name, so it is not logged.
-                _log.error("a file of the inbox cannot be moved or read", cause=type(error).__name__)
+                remedy = error.remedy if isinstance(error, SetupInvalid) else None
+                cause = type(error).__name__
+                _log.error("a file of the inbox cannot be moved or read", cause=cause, remedy=remedy)
         return taken
 
     def take(self, file: BinaryIO | bytes, attachments: Mapping[str, bytes]) -> TakenIn:
@@ -167,13 +180,12 @@ class Outbound:
 
     def _take_and_move(self, path: Path) -> bool:
         with open_source(path, follow=False) as file:
-            source = SourceFile(file, self._limits)
-            taken = self._take(source, Attachments(self.folders.attachments, self._limits.bytes))
+            taken, sha256 = self._taken(path, file)
             if FILE_CHANGED in _codes(taken):
                 _log.info("a file changed while it was read, so it waits")
                 return False
             # The file's name may be a person's name: it is not logged, and a refused file is kept without it.
-            name = (uuid.uuid4().hex if source.sha256 is None else folders.taken_name(source.sha256)) + _suffix(path)
+            name = (uuid.uuid4().hex if sha256 is None else folders.taken_name(sha256)) + _suffix(path)
             if not taken.refused:
                 _log.info("file taken in", count=taken.records, reason=",".join(_codes(taken)))
                 # If the file came again, its refused records are taken in now.
@@ -183,8 +195,18 @@ class Outbound:
                 folders.write_reason(self.folders.quarantine, name, _reason(taken))
             # A large file takes minutes. Meanwhile a newer file may have replaced it.
             if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-                path.replace((self.folders.quarantine if taken.refused else self.folders.done) / name)
+                target = (self.folders.quarantine if taken.refused else self.folders.done) / name
+                self._own.move(path, target, file)
         return True
+
+    def _taken(self, path: Path, file: BinaryIO) -> tuple[TakenIn, bytes | None]:
+        """The result, and the digest of the content, if it could be read. A sealed file is opened in memory only."""
+        try:
+            content = io.BytesIO(self._own.opened(file, self._limits.bytes)) if is_sealed(path) else file
+        except (AgeFileInvalid, AgeIdentityWrong) as error:
+            return TakenIn(0, (Issue(Severity.REJECT_FILE, error.reason, "file", error.message),), refused=True), None
+        source = SourceFile(content, self._limits)
+        return self._take(source, Attachments(self.folders.attachments, self._limits.bytes, self._own)), source.sha256
 
     def _set_aside(self, record_id: str, refusal: CaseExchangeError, envelope: bytes) -> None:
         # Its file may be the only place that has it, and waits for somebody who mends it.
@@ -196,8 +218,9 @@ class Outbound:
 
 
 def _suffix(path: Path) -> str:
-    """The ending of a file's name, if it can only be a file type and nothing about a person."""
-    return path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
+    """The ending of a file's name in plain, if it can only be a file type and nothing about a person."""
+    suffix = PurePath(plain_name(path)).suffix
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
 def _codes(taken: TakenIn) -> list[str]:

@@ -11,6 +11,7 @@ from adapters.base import Limits
 from adapters.edge.again import attempts
 from adapters.edge.edge import open_edge
 from adapters.edge.routing import faults_of
+from adapters.folders import open_to_others
 from adapters.gateway.deadletters import watch_dead_letters, watch_published
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
@@ -36,6 +37,8 @@ async def run_gateway(profile: GatewayProfile, routes: Mapping[str, Route], read
             for fault in faults_of(route.recipients, route.purpose, edge.directory.latest):
                 _log.error("a route leads nowhere: its records will be refused", kind=kind, cause=fault)
         outbound = Outbound(edge, config, routes, Limits())
+        for folder in open_to_others(*outbound.folders.all):
+            _log.warning("others than its owner can open a folder with records: chmod 700", path=folder.name)
         work = [
             _again(lambda: _take(outbound, config.poll_seconds), config.retry_seconds),
             _again(lambda: _send(outbound, config.poll_seconds), config.retry_seconds),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.client.connection import ConnectionSettings, open_channel
-from broker.trust.expiries import Expiry, directory_expiry, list_expiries, own_expiries
+from broker.trust.certificates import load_certificates, principal_of
+from broker.trust.expiries import Expiry, directory_expiry, key_expiries, list_expiries, own_expiries
 from broker.trust.revocation_files import RevocationFiles
 from broker.trust.system import SystemClock
 from broker.trust.tls import ready_tls
@@ -32,10 +33,15 @@ def connect(config: EdgeConfig) -> grpc.aio.Channel:
 
 
 def edge_expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:
-    """When the certificates of a profile end, its authorities, and the directory in force."""
+    """When the certificates and encryption keys of a profile's agency end, its authorities, and the directory in force.
+
+    Raises:
+        CertificateInvalid: the TLS certificate, which says whose they are, cannot be used.
+    """
     agency = config.agency
     own = own_expiries(agency.certificate, agency.signing_certificate, agency.authorities, directory)
-    return [*own, directory_expiry(directory)]
+    agencies = [principal_of(load_certificates(agency.certificate)[0]).agency]
+    return [*own, *key_expiries(directory, agencies, SystemClock().now_ms()), directory_expiry(directory)]
 
 
 def edge_list_expiries(config: EdgeConfig, directory: Directory) -> list[Expiry]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from broker.core.encryptionkeys import RECORDS
 from broker.core.errors import CaseExchangeError, DirectoryInvalid
 from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates
@@ -22,6 +23,7 @@ from broker.trust.expiries import (
     ExpiryWatch,
     certificate_expiries,
     directory_expiry,
+    key_expiries,
     list_expiries,
     own_expiries,
 )
@@ -32,6 +34,7 @@ from broker.trust.peers import TlsPeers
 from broker.trust.revocation import PeerRevocation
 from broker.trust.revocation_files import RevocationFiles
 from broker.trust.signers import WatchedSigner
+from broker.trust.system import SystemClock
 from broker.trust.tls import WatchedTls
 from broker.wire.tls import TlsFiles
 
@@ -109,7 +112,7 @@ class BrokerTrust:
         def expiries() -> list[Expiry]:
             # The directory's file tells of its own end.
             lists = list_expiries((*tls.documents(), *signing.documents()))
-            return [*broker_expiries(config, directory.latest), *lists]
+            return [*broker_expiries(config, directory.latest, clock.now_ms()), *lists]
 
         return cls(
             directory=directory,
@@ -179,13 +182,14 @@ class BrokerTrust:
             return False
 
 
-def broker_expiries(config: BrokerConfig, directory: Directory) -> list[Expiry]:
-    """When a broker's own certificates end, and the authorities that it knows."""
+def broker_expiries(config: BrokerConfig, directory: Directory, now_ms: int) -> list[Expiry]:
+    """When a broker's own certificates end, the authorities that it knows, and the keys to which its members seal."""
     own = own_expiries(config.tls.certificate, config.signing.certificate, config.tls.authorities, directory)
     kafka = config.kafka
     if kafka.servers:
         own += certificate_expiries(TLS, kafka.certificate) + certificate_expiries(AUTHORITY, kafka.authorities)
-    return own
+    # Without a key in force nobody can send an agency anything. Its archive key is its own matter.
+    return [*own, *key_expiries(directory, directory.agencies, now_ms, [RECORDS])]
 
 
 def configured_expiries(config: BrokerConfig) -> list[Expiry]:
@@ -199,7 +203,7 @@ def configured_expiries(config: BrokerConfig) -> list[Expiry]:
     tls = RevocationFiles([config.trust.tls_revocations], lambda: tls_authorities, grace_ms=0)
     signing = RevocationFiles([config.trust.signing_revocations], lambda: directory.signing_authorities, grace_ms=0)
     lists = list_expiries((*tls.documents(), *signing.documents()))
-    return [*broker_expiries(config, directory), directory_expiry(directory), *lists]
+    return [*broker_expiries(config, directory, SystemClock().now_ms()), directory_expiry(directory), *lists]
 
 
 def _version(

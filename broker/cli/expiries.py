@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from broker.trust.expiries import ARCHIVE_KEY, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from broker.trust.expiries import Expiry
 
+_KEYS: Final = {ARCHIVE_KEY, KEY}
+
 
 def expiry_facts(expiries: Iterable[Expiry], now_ms: int) -> list[dict[str, Any]]:
-    """What ends when, the first to end first. ``due``: two thirds of its life are over."""
+    """What ends when, the first to end first. ``due``: two thirds of its life are over; ``due_from``: when they are."""
     return [
         {
             "what": one.what,
             "name": one.name,
-            "ends": datetime.fromtimestamp(one.last_ms / 1000, UTC).isoformat(timespec="seconds"),
+            "ends": _time(one.last_ms),
+            "due_from": None if one.followed else _time(one.due_ms),
             "due": now_ms >= one.due_ms,
             "ended": now_ms > one.last_ms,
             "remedy": one.remedy,
@@ -34,4 +39,9 @@ def print_expiries(facts: Iterable[dict[str, Any]]) -> None:
     for one in facts:
         state = " ENDED" if one["ended"] else " DUE" if one["due"] else ""
         remedy = f": {one['remedy']}" if state else ""
-        click.echo(f"  {one['ends']} {one['what']} {one['name']}{state}{remedy}")
+        rotate = f", rotate from {one['due_from']}" if one["what"] in _KEYS and one["due_from"] and not state else ""
+        click.echo(f"  {one['ends']} {one['what']} {one['name']}{rotate}{state}{remedy}")
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from broker.bootstrap.ownkeys import DAY_MS, OwnKeys
+from broker.cli.keysidentity import identity
 from broker.cli.lostkeys import lost
 from broker.cli.options import json_option, profile_option
 from broker.core.encryptionkeys import ARCHIVE, MAX_IN_FORCE, MLKEM768_X25519, PUBLIC_KEY_BYTES, RECORDS, USES
@@ -60,6 +61,9 @@ def keys() -> None:
 
     Example:  case-exchange keys make --profile edge.toml
     """
+
+
+keys.add_command(identity)
 
 
 @keys.command()

@@ -61,8 +61,8 @@ def status(profile: Path | None, *, broker_config: Path | None, as_json: bool) -
     them, and the newest timestamp of each authority that the broker asks. Dead letters are those of the agency's
     subscriptions. Below them stand refusals and dead letters of the records that it published. An auditor gets those of
     every agency. With --json there are also the origins of the checkpoints. The configuration of a witness names them.
-    Last comes when each certificate, authority, list and the directory ends. What is past two thirds of its life is
-    marked DUE: renew it.
+    Last comes when each certificate, authority, encryption key, list and the directory ends. What is past two thirds of
+    its life is marked DUE: renew it. With --config there are the keys for records of every agency.
 
     Exit codes: 0 it accepts records, 1 it does not accept records or did not answer, 2 wrong settings.
 

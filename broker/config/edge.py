@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from broker.config.kafka import KafkaConfig
 from broker.config.loader import LoggingConfig, Section, parse, read_toml, setting
 
-_OF_ONE_PROGRAM: Final = ("gateway", "program", "routes")
+_OF_ONE_PROGRAM: Final = ("gateway", "program", "retention", "routes")
 """Sections of a gateway or an agency's own program, whose profile serves every command of the agency."""
 
 

@@ -56,6 +56,23 @@ class InputRefused(CaseExchangeError):
     remedy = "Correct the request."
 
 
+class AgeFileInvalid(InputRefused):
+    """A file with the suffix .age is no age file, or it was cut or changed after it had been sealed."""
+
+    reason = "AGE_FILE_INVALID"
+    remedy = "Lay the file again, whole, as age, rage or this program sealed it; or lay it in plain."
+
+
+class AgeIdentityWrong(InputRefused):
+    """A file with the suffix .age is sealed to another identity than those of the agency's key folder."""
+
+    reason = "AGE_IDENTITY_WRONG"
+    remedy = (
+        "Put the identity that it is sealed to into the key folder again, from a backup or from another system of the "
+        "agency. If it was destroyed, nobody can open the file any more."
+    )
+
+
 class EnvelopeMalformed(InputRefused):
     """The envelope or its body cannot be read, or a field that every record needs is missing."""
 
@@ -735,6 +752,13 @@ class KeyUriInvalid(KeyInvalid):
 
     reason = "KEY_URI_INVALID"
     remedy = "Write it as docs/keys.md shows. A PIN stands only in the file of its pin-source, with mode 0600."
+
+
+class AgeIdentityMissing(SetupInvalid):
+    """Files are to be sealed to the agency, or opened, and there is no age identity for it."""
+
+    reason = "AGE_IDENTITY_MISSING"
+    remedy = "Make one with case-exchange keys identity make, or copy one into the key folder; and name that folder."
 
 
 class DirectoryInvalid(SetupInvalid):

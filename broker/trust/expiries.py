@@ -1,4 +1,4 @@
-"""When what trust rests on ends: certificates, authorities, the directory and revocation lists.
+"""When what trust rests on ends: certificates, authorities, encryption keys, the directory and revocation lists.
 
 Each is to be renewed when two thirds of its life are over: the last third is the time to do it in.
 """
@@ -10,27 +10,35 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 from cryptography import x509
 
+from broker.core.encryptionkeys import ARCHIVE, RECORDS
 from broker.core.errors import CaseExchangeError
 from broker.trust.certificates import fingerprint, load_certificates, parse_certificate, validity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
-    from broker.core.policy import Directory
+    from broker.core.encryptionkeys import EncryptionKey
+    from broker.core.policy import Agency, Directory
     from broker.ports import Clock
 
 _log = structlog.get_logger("broker.trust")
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
+_DIGITS: Final = 16
+"""So many digits of a key's id name it, as they do its file."""
+ARCHIVE_KEY: Final = "archive key"
 AUTHORITY: Final = "authority"
 DIRECTORY: Final = "directory"
+KEY: Final = "encryption key"
 LIST: Final = "revocation list"
 SIGNING: Final = "signing certificate"
 TLS: Final = "TLS certificate"
 _REMEDIES: Final = {
+    ARCHIVE_KEY: "The agency: case-exchange keys rotate --use archive, and give governance the statements.",
     AUTHORITY: "Governance: make another authority, and list it beside this one before it ends.",
     DIRECTORY: "Governance: sign the next version: case-exchange directory sign.",
+    KEY: "The agency: case-exchange keys rotate, and give governance the statements before it ends (docs/keys.md).",
     LIST: "The authority: publish a fresh list: case-exchange certs crl.",
     SIGNING: "Make a request with case-exchange certs renew, and have it signed and listed (docs/enrolment.md).",
     TLS: "Make a request with case-exchange certs renew, and have it signed (docs/enrolment.md).",
@@ -41,6 +49,7 @@ class Expiry(NamedTuple):
     """The life of one thing, in milliseconds since the Unix epoch, UTC. ``name`` is a file, an issuer or a version.
 
     ``key`` tells those of one name apart: the whole path with the certificate's fingerprint, or the authority's key.
+    ``followed``: another one is there already that lasts longer, so nothing is to be done about the end of this one.
     """
 
     what: str
@@ -48,10 +57,13 @@ class Expiry(NamedTuple):
     first_ms: int
     last_ms: int
     key: str = ""
+    followed: bool = False
 
     @property
     def due_ms(self) -> int:
-        """When two thirds of its life are over."""
+        """When two thirds of its life are over; after its end, if it is followed."""
+        if self.followed:
+            return self.last_ms + 1
         return self.first_ms + (self.last_ms - self.first_ms) * 2 // 3
 
     @property
@@ -82,7 +94,7 @@ class ExpiryWatch:
             self._told[one.what, one.name, one.key] = now_ms
             tell, state = (_log.warning, "ends soon") if now_ms <= one.last_ms else (_log.error, "has ended")
             hours = (one.last_ms - now_ms) // _HOUR_MS
-            article = "an" if one.what == AUTHORITY else "a"
+            article = "an" if one.what in {AUTHORITY, ARCHIVE_KEY, KEY} else "a"
             tell(f"{article} {one.what} {state}: renew it", path=one.name, hours=hours, remedy=one.remedy)
 
 
@@ -132,3 +144,31 @@ def list_expiries(documents: Sequence[bytes]) -> list[Expiry]:
 def directory_expiry(directory: Directory) -> Expiry:
     """The directory in force."""
     return Expiry(DIRECTORY, f"version {directory.version}", directory.issued_at_ms, directory.expires_at_ms)
+
+
+def key_expiries(
+    directory: Directory, agencies: Iterable[str], now_ms: int, uses: Collection[str] = (RECORDS, ARCHIVE)
+) -> list[Expiry]:
+    """From when on nothing may be sealed to the encryption keys that a directory lists for these agencies.
+
+    Of each use: those that have not ended. If all have, only the one that ended last, because nobody can seal to the
+    agency any more. The one that lasts longest counts; each other one is only still in force while they overlap.
+    """
+    members = [directory.agencies[name] for name in agencies if name in directory.agencies]
+    return [one for member in members for use in uses for one in _key_expiries(member, use, now_ms)]
+
+
+def _key_expiries(member: Agency, use: str, now_ms: int) -> list[Expiry]:
+    keys = [key for key in member.encryption_keys if key.use == use]
+    if not keys:
+        return []
+    last = max(keys, key=lambda key: (key.ends_at_ms, key.key_id))
+    return [_key_expiry(key, last) for key in keys if key is last or now_ms < key.ends_at_ms]
+
+
+def _key_expiry(key: EncryptionKey, last: EncryptionKey) -> Expiry:
+    notes = ["retired"] if key.retired_at_ms is not None else []
+    notes += [] if key is last else [f"followed by {last.key_id.hex()[:_DIGITS]}"]
+    name = f"{key.agency} {key.key_id.hex()[:_DIGITS]}" + (f" ({', '.join(notes)})" if notes else "")
+    what = ARCHIVE_KEY if key.use == ARCHIVE else KEY
+    return Expiry(what, name, key.not_before_ms, key.ends_at_ms, key.key_id.hex(), followed=key is not last)

@@ -19,7 +19,7 @@ import structlog
 
 from broker.core.encryptionkeys import EncryptionKey, KeyRetirement
 from broker.core.errors import KeyInvalid, KeyStatementInvalid, SealKeyMissing
-from broker.files import FileState, make_file, make_private, read_file, replace_file, sync_folder
+from broker.files import FileState, destroy_file, make_file, make_private, read_file, replace_file
 from broker.trust.hpke import PrivateEncryptionKey
 from broker.trust.keystatements import MAX_STATEMENT_BYTES, parse_statement
 from broker.trust.privatefiles import MAX_KEY_FILE_BYTES
@@ -182,12 +182,7 @@ def destroy_private(entry: FolderEntry) -> None:
     if in_token is not None:
         in_token.destroy()
     try:
-        with path.open("r+b") as file:
-            file.write(bytes(os.fstat(file.fileno()).st_size))
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()
-        sync_folder(path.parent)
+        destroy_file(path)
     except OSError as error:
         message = f"{path.name} cannot be destroyed: {error.strerror}"
         raise KeyInvalid(message) from error

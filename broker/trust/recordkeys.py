@@ -22,7 +22,8 @@ from broker.core.algorithms import ALGORITHMS
 from broker.core.envelope import ECDSA_P256_SHA256, ML_DSA_65
 from broker.core.errors import CertificateInvalid, KeyInvalid
 from broker.trust.certificates import fingerprint, load_certificates
-from broker.trust.keys import is_p256, read_private_file
+from broker.trust.keys import is_p256
+from broker.trust.privatefiles import read_private_file
 from broker.trust.signing import ecdsa_verifies
 
 if TYPE_CHECKING:

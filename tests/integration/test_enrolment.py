@@ -143,7 +143,9 @@ def test_a_new_province_publishes_its_first_record_by_the_commands_of_the_page(p
 
 def test_a_broker_s_operator_sees_what_ends_when_without_a_broker(place: Place) -> None:
     facts = json.loads(place.run("case-exchange status --config deploy/broker.toml --json"))
-    assert sorted(one["what"] for one in facts["expiries"]) == [
+    keys = [one for one in facts["expiries"] if one["what"] == "encryption key"]
+    assert "shanxi-police" in {one["name"].split()[0] for one in keys}
+    assert sorted(one["what"] for one in facts["expiries"] if one not in keys) == [
         "TLS certificate",
         "authority",
         "authority",
@@ -159,6 +161,9 @@ def test_a_broker_s_operator_sees_what_ends_when_without_a_broker(place: Place) 
 def test_a_list_that_cannot_be_used_does_not_hide_the_rest(place: Place) -> None:
     shown = place.run("case-exchange status --profile deploy/gateway.toml")
     assert "revocation list" in shown
+    # A member sees its own keys, of both uses, and nobody else's.
+    told = re.findall(r" (\w+ key) (\S+) [0-9a-f]{16}, rotate from ", shown)
+    assert sorted(told) == [("archive key", "shanxi-police"), ("encryption key", "shanxi-police")]
     (place.folder / ".dev" / "pki" / "trust" / "signing.crl").write_text("sample")
     shown = place.run("case-exchange status --profile deploy/gateway.toml")
     assert "revocation list" not in shown

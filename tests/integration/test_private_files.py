@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import stat
@@ -13,10 +14,13 @@ import pytest
 
 from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
+from adapters.edge.spool import Spool
 from tests.integration.test_ending import INPUT, tables, wait_for
 from tests.support.canaries import family
 from tests.support.exchange import broker_tables
 from tests.support.process import COMMAND, edge_tables, write_toml
+
+FREQUENCIES = Path(__file__).parents[2] / "adapters/national_dna_database/samples/frequencies-synthetic.toml"
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +83,7 @@ def test_no_one_else_can_open_what_a_broker_a_gateway_and_a_replay_write(pki: Sa
             assert gateway.stdout.readline()
             folder = made / "there" / "edge"
             (tmp_path / "a.csv").write_bytes((INPUT / "rescued-children.csv").read_bytes())
+            (tmp_path / "a.csv").chmod(0o666)
             (tmp_path / "a.csv").rename(folder / "inbox" / "a.csv")
             wait_for(gateway, lambda: list((folder / "done").iterdir()) != [])
             gateway.terminate()
@@ -87,8 +92,53 @@ def test_no_one_else_can_open_what_a_broker_a_gateway_and_a_replay_write(pki: Sa
         with started("replay", "--profile", audit, "--purpose", "a test", "--out", bundle) as replay:
             assert replay.wait(60) == 0
         broker.terminate()
-    # The agency's own program made this one, with rights of its own.
-    taken = set((folder / "done").iterdir())
-    found = {path for path in [made, *made.rglob("*")] if path not in taken}
-    assert {bundle, folder / "spool.db", made / "here" / "log" / "log.db"} <= found
+    # The agency's own program made this one with rights of its own. They end when it is taken in.
+    (taken,) = (folder / "done").iterdir()
+    found = {made, *made.rglob("*")}
+    assert {bundle, folder / "spool.db", made / "here" / "log" / "log.db", taken} <= found
     assert [path for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []
+
+
+def test_no_one_else_can_open_what_a_laboratory_and_receipts_write(pki: SamplePki, tmp_path: Path) -> None:
+    made, typed = tmp_path / "made", tmp_path / "made" / "typed"
+    typed.mkdir(parents=True)
+    made.chmod(0o700)
+    typed.chmod(0o700)
+    for name, content in (("good.xml", (INPUT / "profiles.cmf.xml").read_bytes()), ("bad.xml", b"no profile")):
+        (typed / name).write_bytes(content)
+        (typed / name).chmod(0o666)
+    options: list[str | Path] = [
+        "--database",
+        made / "lab.db",
+        "--frequencies",
+        FREQUENCIES,
+        "--results",
+        made / "inbox",
+        "--once",
+    ]
+    with started("dna", "watch", *options, typed) as laboratory:
+        assert laboratory.wait(60) == 0
+    tables_of_edge = tables(pki, made, "localhost:1")
+    profile = write_toml(made / "edge.toml", tables_of_edge)
+    profile.chmod(0o600)
+    Spool(made / "edge" / "spool.db").close()
+    with started("receipts", "export", "--profile", profile, "--out", made / "mine.receipts") as receipts:
+        assert receipts.wait(60) == 0
+    found = {made, *made.rglob("*")}
+    assert {path.parent.name for path in found if "xml" in path.name} == {"done", "quarantine"}
+    assert {made / "lab.db", made / "mine.receipts"} <= found
+    assert [path for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []
+
+
+def test_a_gateway_says_which_of_its_folders_others_can_open(pki: SamplePki, tmp_path: Path) -> None:
+    edge = write_toml(tmp_path / "edge.toml", tables(pki, tmp_path, "localhost:1"))
+    (tmp_path / "edge" / "outbox").mkdir(parents=True, mode=0o755)
+    with subprocess.Popen(
+        [COMMAND, "gateway", "--profile", edge], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as gateway:
+        assert gateway.stdout is not None
+        assert gateway.stdout.readline()
+        gateway.terminate()
+        _, errors = gateway.communicate(timeout=60)
+    told = [json.loads(line) for line in errors.splitlines() if "chmod 700" in line]
+    assert [line["path"] for line in told] == ["outbox"]

@@ -26,7 +26,8 @@ from adapters.national_dna_database.laboratory.search.results import (
 from adapters.national_dna_database.laboratory.search.search import Laboratory, SearchRules
 from adapters.national_dna_database.laboratory.search.store import ProfileStore
 from adapters.national_dna_database.laboratory.service import LaboratoryService, of_sender
-from adapters.terminal import FILE, json_option, print_json, read_file
+from adapters.ownfiles import OwnFiles
+from adapters.terminal import FILE, identities_option, json_option, print_json, read_file
 from broker.core.errors import SetupInvalid
 from broker.files import replace_file
 from caseexchange.records.v1 import dna_pb2
@@ -77,6 +78,7 @@ dna.add_command(check)
 @agency_option
 @click.option("--search/--no-search", "searches", default=True, help="Search with each profile, or only store them.")
 @out_option
+@identities_option
 @basis_options
 @json_option
 def add(
@@ -87,10 +89,13 @@ def add(
     agency: str,
     searches: bool,
     out: Path | None,
+    identities: Path,
     as_json: bool,
     **basis: Any,
 ) -> None:
     """Store the profiles of files. Search with each: for a child among the parents, for a parent among the children.
+
+    With --identities it opens sealed files. The results of --out are plain.
 
     Exit codes: 0 every profile was stored, 1 some were refused, 2 the files cannot be used.
 
@@ -100,7 +105,7 @@ def add(
     profiles: list[dna_pb2.StrProfile] = []
     refused = False
     for path in files:
-        records, some = read_records([path], "StrProfile")
+        records, some = read_records([path], "StrProfile", OwnFiles(identities))
         refused |= some
         found = (item.record for item in records if isinstance(item.record, dna_pb2.StrProfile))
         profiles += [of_sender(profile, path, agency) for profile in found]
@@ -133,6 +138,7 @@ def add(
     default=0,
     help="Delete files from done/ and quarantine/ after so many days. Without it they stay.",
 )
+@identities_option
 @basis_options
 def watch(
     folder: Path,
@@ -144,12 +150,14 @@ def watch(
     every: float,
     once: bool,
     keep_days: float,
+    identities: Path,
     **basis: Any,
 ) -> None:
     """Search with the profiles of a folder until SIGTERM.
 
     Write a file in another folder first, then rename it into this one. The command moves it to done/ in the folder,
-    or to quarantine/ with a file that gives the reason.
+    or to quarantine/ with a file that gives the reason. With --identities it opens sealed files too, and seals what it
+    writes into all of these folders.
 
     Exit codes: 0 stopped normally, 2 the folders or the database cannot be used, 130 Ctrl-C.
 
@@ -158,7 +166,9 @@ def watch(
     stopping = threading.Event()
     with ending(_DRAIN_SECONDS, stopping.set), _laboratory(database, name, basis) as laboratory:
         try:
-            service = LaboratoryService(laboratory, folder, results, Limits(), agency, keep_days=keep_days)
+            own = OwnFiles(identities, seals=identities != Path())
+            own.check()
+            service = LaboratoryService(laboratory, folder, results, Limits(), agency, keep_days=keep_days, own=own)
             click.echo(f"laboratory on {folder}, {len(laboratory)} profiles")
             while not stopping.is_set():
                 service.take_all(datetime.now(UTC), stopping.is_set)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapters.base import DecodedRecord
+    from adapters.ownfiles import OwnFiles
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _RATE: Final = click.FloatRange(0, 0.1)
@@ -87,8 +88,10 @@ def ratios_of(
     return LocusRatios(table, MutationModel(Kind(mutation), paternal_rate, maternal_rate, class_rate))
 
 
-def read_records(files: Iterable[Path], kind: str) -> tuple[list[DecodedRecord], bool]:
+def read_records(files: Iterable[Path], kind: str, own: OwnFiles | None = None) -> tuple[list[DecodedRecord], bool]:
     """Read the records of one kind from files of any format that can hold it. Prints issues.
+
+    With ``own`` sealed files are opened.
 
     Returns:
         The records, and whether anything was refused.
@@ -100,7 +103,7 @@ def read_records(files: Iterable[Path], kind: str) -> tuple[list[DecodedRecord],
     refused = False
     for path in files:
         limits = Limits()
-        content = read_file(path, limits.bytes)
+        content = read_file(path, limits.bytes, own)
         adapter = detect(content)
         if adapter is None or kind not in adapter.decodes:
             message = f"{path} does not have a format that can hold a {kind}"

@@ -12,16 +12,17 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import timedelta
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from adapters import folders
 from adapters.base import Limits, Source
 from adapters.national_dna_database.laboratory.search.results import records_file
+from adapters.ownfiles import OwnFiles, plain_name
 from adapters.registry import detect
 from adapters.retention import RetentionConfig, sweep_folders
 from adapters.terminal import issue_facts
-from broker.core.errors import SetupInvalid
-from broker.files import read_file, replace_file
+from broker.core.errors import InputRefused, SetupInvalid
 from caseexchange.records.v1 import dna_pb2
 
 if TYPE_CHECKING:
@@ -53,8 +54,13 @@ class LaboratoryService:
         agency: str = "",
         *,
         keep_days: float = 0,
+        own: OwnFiles | None = None,
     ) -> None:
-        """Make the folders. ``agency``: see ``of_sender``. ``keep_days``: how long read files stay; 0: always."""
+        """Make the folders. ``agency``: see ``of_sender``. ``keep_days``: how long read files stay; 0: always.
+
+        ``own`` opens what is sealed, and writes the results. Without it nothing is sealed.
+        """
+        self._own = own or OwnFiles()
         self._laboratory = laboratory
         self._profiles = profiles
         self._results = results
@@ -83,11 +89,11 @@ class LaboratoryService:
             except (OSError, SetupInvalid):
                 raise
             except Exception as defect:  # noqa: BLE001 - whatever it is, the other files must be taken
-                name = f"{uuid.uuid4().hex}{path.suffix}"
+                name = f"{uuid.uuid4().hex}{PurePath(plain_name(path)).suffix}"
                 why = f"the program failed on this file: {type(defect).__name__}"
                 refused = [{"code": "ADAPTER_FAILED", "where": "file", "message": why}]
                 folders.write_reason(self._quarantine, name, refused)
-                path.replace(self._quarantine / name)
+                self._own.move(path, self._quarantine / name)
         return len(waiting)
 
     def _take(self, path: Path, now: datetime) -> None:
@@ -102,16 +108,19 @@ class LaboratoryService:
         digest = hashlib.sha256(content or b"").hexdigest()[:_DIGEST_CHARACTERS]
         if added.kept:
             results = [self._laboratory.search(barcode) for barcode in added.kept]
-            replace_file(self._results / f"dna-{digest}.json", records_file(results))
-        name = f"{path.stem}-{digest}{path.suffix}"
+            self._own.write(self._results / f"dna-{digest}.json", records_file(results))
+        plain = PurePath(plain_name(path))
+        name = f"{plain.stem}-{digest}{plain.suffix}"
         if refused:
             folders.write_reason(self._quarantine, name, refused)
         # With one refused profile, the whole file goes to quarantine/, where somebody will look at it.
-        path.replace((self._quarantine if refused else self._done) / name)
+        self._own.move(path, (self._quarantine if refused else self._done) / name)
 
     def _read(self, path: Path) -> tuple[bytes | None, list[dict[str, Any]]]:
         try:
-            return read_file(path, self._limits.bytes), []
+            return self._own.read(path, self._limits.bytes), []
+        except InputRefused as error:
+            return None, [{"code": error.reason, "where": "file", "message": error.message}]
         except OSError as error:
             return None, [{"code": "FILE_UNREADABLE", "where": "file", "message": error.strerror or ""}]
 

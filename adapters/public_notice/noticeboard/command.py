@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from adapters.base import IssueList, Limits
+from adapters.ownfiles import OwnFiles
 from adapters.public_notice.defects import without_failing
 from adapters.public_notice.history import fold
 from adapters.public_notice.noticeboard.folder import replace_folder
@@ -18,7 +19,7 @@ from adapters.public_notice.noticeboard.outbox import read_outbox
 from adapters.public_notice.noticeboard.pages import slug
 from adapters.public_notice.noticeboard.site import make_site
 from adapters.registry import adapter
-from adapters.terminal import print_issues
+from adapters.terminal import identities_option, print_issues
 from broker.core.errors import SetupInvalid
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ _PERSONS: Final = "pfif"
 @click.option(
     "--to", "site", required=True, type=click.Path(path_type=Path), help="The site's folder. It is made as a link."
 )
+@identities_option
 @click.option("--url", default="", help="The site's address, https://…/, for the feeds and alerts.")
 @click.option("--exercise", is_flag=True, help="Say on every page and in every alert that everything is invented.")
-def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
+def noticeboard(outbox: Path, *, site: Path, identities: Path, url: str, exercise: bool) -> None:
     """Make the notice board.
 
     It has pages in Chinese and English, Atom and PFIF feeds, and CAP alerts. The whole site is replaced at once. Run
@@ -61,7 +63,7 @@ def noticeboard(outbox: Path, *, site: Path, url: str, exercise: bool) -> None:
         raise SetupInvalid(message)
     now = datetime.now(UTC)
     try:
-        found = read_outbox(outbox, Limits())
+        found = read_outbox(outbox, Limits(), OwnFiles(identities))
         board = fold(found.filed, now, found.unreadable, found.others)
         made = make_site(board, Settings(url if not url or url.endswith("/") else f"{url}/", now, exercise))
         persons, refused = _persons(made.notices)

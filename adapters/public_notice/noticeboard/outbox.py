@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapters import folders
 from adapters.base import IssueList, Limits, Source, kind_of
 from adapters.folders import About
+from adapters.ownfiles import OwnFiles
 from adapters.public_notice.history import Filed
 from adapters.records.record_json import ADAPTER as RECORD_JSON
-from broker.core.errors import SetupInvalid
-from broker.files import read_file
+from broker.core.errors import InputRefused, SetupInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +36,17 @@ class Outbox(NamedTuple):
     issues: tuple[Issue, ...]
 
 
-def read_outbox(folder: Path, limits: Limits) -> Outbox:
+def read_outbox(folder: Path, limits: Limits, own: OwnFiles | None = None) -> Outbox:
     """Read every notice, correction and closure in a gateway's outbox.
 
+    Args:
+        folder: the outbox.
+        limits: of each file.
+        own: opens what is sealed. Without it nothing can be opened that is.
+
     Raises:
-        SetupInvalid: no gateway has written anything into the folder, so it is not an outbox, or not yet.
+        SetupInvalid: no gateway has written anything into the folder, so it is not an outbox, or not yet. Or a file is
+            sealed, and there is no identity to open any with: then the old site is better than one without notices.
         OSError: the folder itself cannot be read.
     """
     issues = IssueList()
@@ -52,7 +58,7 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
             others[file.record_id] = file
             continue
         about = _about(folder, file, issues)
-        found = _read(file, limits, issues) if file.suffix == RECORD_JSON.suffix else None
+        found = _read(file, limits, issues, own or OwnFiles()) if file.suffix == RECORD_JSON.suffix else None
         if file.suffix != RECORD_JSON.suffix:
             issues.reject_file("FORMAT_NOT_READ", file.record_id, "the gateway's outbox_format is not record-json")
         if found is None:
@@ -67,9 +73,12 @@ def read_outbox(folder: Path, limits: Limits) -> Outbox:
     return Outbox(tuple(filed), tuple(unreadable), found_others, tuple(issues.items))
 
 
-def _read(file: DeliveredFile, limits: Limits, issues: IssueList) -> Record | None:
+def _read(file: DeliveredFile, limits: Limits, issues: IssueList, own: OwnFiles) -> Record | None:
     try:
-        content = read_file(file.path, limits.bytes)
+        content = own.read(file.path, limits.bytes)
+    except InputRefused as error:
+        issues.reject_file(error.reason, file.record_id, error.message)
+        return None
     except OSError:
         issues.reject_file("FILE_UNREADABLE", file.record_id, "the file cannot be read, or is too large")
         return None

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
     from adapters.base import Record
-    from adapters.edge.receiving import Opened
+    from adapters.edge.opening import Opened
     from broker.client.subscriber import Delivered, SubscriptionStream
     from broker.client.trace import Trace
     from broker.core.body import Body

@@ -16,9 +16,9 @@ from world import World
 
 from broker.bootstrap.verify import verify_bundle
 from broker.client.auditor import Auditor
+from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.client.connection import ConnectionSettings
 from broker.client.publisher import Published, Publisher
-from broker.client.records import Draft, RecordComposer, SectionDraft
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.body import Recipient
 from broker.core.errors import LeaseLost

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from exchange import RECORD_BYTES, Bench
 from grown import DAY, FEW, MEASURED, NEWEST, RARE, USUAL, GrownLog
 
-from broker.client.records import Draft, SectionDraft
+from broker.client.composing import Draft, SectionDraft
 from broker.core.body import Recipient
 from broker.core.entry import NewEntry
 from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition, partition_of

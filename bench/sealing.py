@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from exchange import Bench
 
-from broker.client.records import Draft, InForce, RecordComposer, RecordVerifier, SectionDraft
+from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.client.sealing import Opening, Sealing
+from broker.client.verifying import InForce, RecordVerifier
 from broker.core.body import Recipient
 from broker.core.identity import Principal
 from broker.core.inforce import DirectoryVersion

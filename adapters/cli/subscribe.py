@@ -27,8 +27,8 @@ from broker.core.subscriptions import StartPoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from adapters.edge.opening import Opened
     from adapters.edge.profile import GatewayProfile
-    from adapters.edge.receiving import Opened
     from broker.client.subscriber import Delivered, SubscriptionStream
     from broker.core.streams import Position
 

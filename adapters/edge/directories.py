@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.client.records import InForce
+from broker.client.verifying import InForce
 from broker.core.encryptionkeys import LONGEST_WAIT_MS
 from broker.core.errors import CaseExchangeError, DirectoryInvalid, DirectoryVersionMissing
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, may_be_in_force

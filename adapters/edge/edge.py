@@ -23,13 +23,14 @@ from adapters.edge.spool import Spool
 from adapters.retention import keep_swept
 from broker.client.auditor import Auditor
 from broker.client.checkpoints import present_checkpoints
+from broker.client.composing import RecordComposer
 from broker.client.connection import ConnectionSettings, RenewableChannel
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
-from broker.client.records import RecordComposer, RecordVerifier
 from broker.client.sealing import Opening, Sealing
 from broker.client.subscriber import Subscriber
+from broker.client.verifying import RecordVerifier
 from broker.core.authorship import read_body
 from broker.core.errors import (
     CaseExchangeError,
@@ -60,8 +61,8 @@ if TYPE_CHECKING:
 
     from adapters.edge.profile import GatewayProfile, ProgramProfile
     from adapters.ownfiles import OwnFiles
-    from broker.client.records import InForce, VerifiedRecord
     from broker.client.subscriber import Delivered
+    from broker.client.verifying import InForce, VerifiedRecord
     from broker.config.edge import AgencyConfig
     from broker.core.policy import Directory
     from broker.trust.expiries import Expiry

@@ -1,27 +1,22 @@
-"""Turn a delivery into a record: verify, join, decode and check it, or keep it in quarantine with the reason."""
+"""A delivery as a program gets it: verified, decoded and to be acknowledged; or kept in quarantine with the reason."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from adapters import folders
-from adapters.edge.routing import not_obeyed
+from adapters.edge.opening import contained, open_delivery, received_copy
 from adapters.edge.signing import ToPublish
-from adapters.records.sections import join
-from adapters.records.validate import validate
-from broker.core.audit.received import ReceivedCopy
 from broker.core.errors import (
-    AdapterFailed,
     CaseExchangeError,
     EnvelopeMalformed,
     HardwareKeyUnavailable,
     LeaseLost,
-    RecordInvalid,
     SealKeyMissing,
     SetupInvalid,
     SpoolUnavailable,
@@ -30,14 +25,13 @@ from broker.core.errors import (
 from broker.files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from adapters.base import Record
     from adapters.edge.edge import Edge
+    from adapters.edge.opening import Opened
     from adapters.edge.sending import Accepted
-    from adapters.edge.spool import Spool
-    from broker.client.records import VerifiedRecord
     from broker.client.subscriber import Delivered, SubscriptionStream
     from broker.core.body import Body
 
@@ -49,14 +43,6 @@ _LONGEST_KEY_WAIT_SECONDS: Final = 24 * 3600.0
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9]")
 _MOST_OF_A_NAME: Final = 100
 _Used = TypeVar("_Used")
-
-
-class Opened(NamedTuple):
-    """A delivered record with a valid signature, and its message. ``not_obeyed``: see ``Delivery``."""
-
-    verified: VerifiedRecord
-    record: Record
-    not_obeyed: str
 
 
 class Delivery:
@@ -215,23 +201,6 @@ def _told(error: Exception) -> dict[str, str]:
     return told
 
 
-async def open_delivery(edge: Edge, delivered: Delivered) -> Opened:
-    """Verify a delivery and put its record together.
-
-    Raises:
-        Unavailable, SpoolUnavailable, SetupInvalid, OSError: it has to wait.
-        SealKeyMissing: it has to wait, if the key can come.
-        CaseExchangeError: it can never be used.
-    """
-    with contained(OSError):
-        if delivered.fault is not None:
-            raise delivered.fault
-        verified = await edge.verify(delivered)
-        return await asyncio.to_thread(
-            _opened, verified, received_copy(edge, delivered, verified.body.record_id), edge.spool
-        )
-
-
 async def finish(delivered: Delivered, answer: Awaitable[None]) -> None:
     """Answer that a delivery was processed or refused. If its lease had ended, it comes again.
 
@@ -244,26 +213,6 @@ async def finish(delivered: Delivered, answer: Awaitable[None]) -> None:
         _log.info("took longer than the lease", position=str(delivered.position))
 
 
-@contextlib.contextmanager
-def contained(*passing: type[Exception]) -> Iterator[None]:
-    """Limit a defect to one record: every other exception inside becomes a typed error.
-
-    Args:
-        passing: types of exceptions that are not changed, because the record did not cause them.
-
-    Raises:
-        AdapterFailed: an exception was raised inside that is neither in ``passing`` nor a CaseExchangeError. The
-            message gives only its type, because its text may quote the record.
-    """
-    try:
-        yield
-    except Exception as defect:
-        if isinstance(defect, (CaseExchangeError, *passing)):
-            raise
-        message = f"the program failed on this record: {type(defect).__name__}"
-        raise AdapterFailed(message) from defect
-
-
 async def answered(answer: Awaitable[None]) -> bool:
     """Whether the broker took an answer. If it did not say so, the record may come again. That is no error."""
     try:
@@ -272,30 +221,3 @@ async def answered(answer: Awaitable[None]) -> bool:
         _log.info("an answer was not confirmed, so the record may come again", reason=error.reason)
         return False
     return True
-
-
-def received_copy(edge: Edge, delivered: Delivered, record_id: str) -> ReceivedCopy:
-    """What the spool keeps of a delivery: which record it was, and which sections were in it."""
-    sections = tuple(section.name for section in delivered.envelope.sections)
-    digest = delivered.envelope.record_sha256
-    return ReceivedCopy(record_id, digest, delivered.position, edge.clock.now_ms(), sections)
-
-
-def _opened(verified: VerifiedRecord, copy: ReceivedCopy, spool: Spool) -> Opened:
-    body, record = verified.body, _record(verified)
-    found = not_obeyed(record, verified, spool)
-    with spool.transaction():
-        spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
-        spool.received.add(copy)
-    if found:
-        _log.warning("a correction or closure is not obeyed", record_id=body.record_id, reason=found)
-    return Opened(verified, record, found)
-
-
-def _record(verified: VerifiedRecord) -> Record:
-    record = join(verified.body.kind, verified.sections)
-    codes = [issue.code for issue in validate(record, verified.withheld_sections) if issue.refuses]
-    if codes:
-        message = ",".join(codes)
-        raise RecordInvalid(message)
-    return record

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.base import kind_of
 from adapters.records.sections import section_type, split
-from broker.client.records import Draft, SectionDraft
+from broker.client.composing import Draft, SectionDraft
 from broker.core.body import Recipient
 from broker.core.errors import InputRefused
 from broker.core.strict import unknown
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adapters.edge.numbers import CaseReference
     from adapters.edge.profile import Route
     from adapters.edge.spool import Spool
-    from broker.client.records import VerifiedRecord
+    from broker.client.verifying import VerifiedRecord
     from broker.core.body import Body
     from broker.core.policy import Directory
 

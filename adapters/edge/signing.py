@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adapters.base import DecodedRecord, Record
     from adapters.edge.edge import Edge
     from adapters.edge.profile import Route
-    from broker.client.records import Draft
+    from broker.client.composing import Draft
     from broker.core.body import Body
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapters import folders
-from adapters.edge.receiving import Receiver, contained, finish
+from adapters.edge.opening import contained
+from adapters.edge.receiving import Receiver, finish
 from adapters.edge.routing import learn_delivered
 from adapters.folders import Folders
 from adapters.reading import is_file_name
@@ -28,10 +29,10 @@ from broker.core.subscriptions import StartPoint
 if TYPE_CHECKING:
     from adapters.base import Adapter, Limits, Record
     from adapters.edge.edge import Edge
+    from adapters.edge.opening import Opened
     from adapters.edge.profile import GatewayConfig
-    from adapters.edge.receiving import Opened
-    from broker.client.records import VerifiedRecord
     from broker.client.subscriber import Delivered
+    from broker.client.verifying import VerifiedRecord
 
 _log = structlog.get_logger("adapters.gateway.inbound")
 

@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from adapters.base import RECORD_TYPES, DecodedRecord, Issue, Severity, kind_of
-from adapters.edge.receiving import contained
+from adapters.edge.opening import contained
 from adapters.edge.signing import sign_and_spool
 from adapters.edge.staging import StagedDraft, full
 from adapters.reading import IssueLog

@@ -54,7 +54,7 @@ class SubscribeOptions:
 
 
 class Delivered(NamedTuple):
-    """One record leased to this stream. Nothing in it has been verified yet; broker/client/records.py does that.
+    """One record leased to this stream. Nothing in it has been verified yet; broker/client/verifying.py does that.
 
     If a field beside the envelope cannot be read, ``fault`` is the error, and ``accepted_at_ms`` means nothing.
     """

@@ -29,8 +29,8 @@ from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
 from adapters.retention import RetentionConfig, sweep_folders
 from broker.cli.verify import verify
+from broker.client.composing import SectionDraft
 from broker.client.publisher import Published
-from broker.client.records import SectionDraft
 from broker.core.audit.findings import Unprocessed
 from broker.core.bundle import PartitionRecords
 from broker.core.errors import CertificateInvalid, DirectoryInvalid, ExtraMissing, RightDenied

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli.erase import erase
+from broker.client.composing import SectionDraft
 from broker.client.disclosing import Disclosing
 from broker.client.erasing import erase_sections
-from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.audit.findings import Severity
 from broker.core.errors import InputRefused, RecordUnknown, RightDenied, SealKeyMissing, SectionMismatch
@@ -37,7 +37,7 @@ from tests.support.sealed import SealedRecords, opened
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broker.client.records import VerifiedRecord
+    from broker.client.verifying import VerifiedRecord
     from broker.core.audit.findings import Finding
     from broker.core.envelope import Envelope
 

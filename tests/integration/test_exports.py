@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from broker.bootstrap.export import signed_record
 from broker.cli.export import export
-from broker.client.records import RecordComposer, SectionDraft
+from broker.client.composing import RecordComposer, SectionDraft
 from broker.core import errors
 from broker.core.bundle import AuthorityCertificate, BundleEntry, DirectoryDocument, RevocationListFile
 from broker.core.envelope import BODY_TYPE, Signature

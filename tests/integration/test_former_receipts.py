@@ -17,9 +17,9 @@ from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from broker.cli.verify import verify
 from broker.client.checkpoints import find_missing
+from broker.client.composing import Draft
 from broker.client.publisher import Published, Publisher, came_before
 from broker.client.receipts import ReceiptVerifier
-from broker.client.records import Draft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.audit.findings import Severity
 from broker.core.body import Recipient

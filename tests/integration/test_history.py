@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli.verify import verify
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.bundle import PartitionRecords
 from broker.core.errors import RightDenied
 from broker.core.streams import StreamPartition, partition_of

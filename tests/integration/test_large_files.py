@@ -28,7 +28,7 @@ from adapters.gateway.intake import StoppedError
 from adapters.gateway.outbound import Outbound
 from adapters.gateway.process import _send
 from adapters.records.sections import section_type, split
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from caseexchange.records.v1 import dna_pb2
 from synthetic.police import COLUMNS, police_row
 from tests.support.gateways import CASES, SAMPLES, police_profile

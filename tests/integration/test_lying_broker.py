@@ -10,9 +10,10 @@ import grpc
 import pytest
 
 from broker.client.auditor import Auditor
+from broker.client.composing import SectionDraft
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
-from broker.client.records import RecordVerifier, SectionDraft
+from broker.client.verifying import RecordVerifier
 from broker.core import errors
 from broker.core.envelope import Signature
 from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message

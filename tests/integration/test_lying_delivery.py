@@ -15,7 +15,7 @@ from adapters.base import Limits
 from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
 from adapters.gateway.inbound import Inbound
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.streams import Position
 from broker.trust.system import SystemClock
 from broker.wire.deliveries import WireDelivery, acknowledged_to, deliveries_to, opened_to

@@ -17,8 +17,8 @@ from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from adapters.public_notice.noticeboard.command import noticeboard
 from adapters.records.sections import section_type, split
+from broker.client.composing import SectionDraft
 from broker.client.publisher import Published
-from broker.client.records import SectionDraft
 from caseexchange.records.v1 import case_pb2
 from tests.support.notices import closure, drawing, notice, photo
 from tests.support.process import edge_tables, write_toml

@@ -12,7 +12,7 @@ from adapters.base import Encoded, Limits, Record
 from adapters.edge.profile import load_profile
 from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from caseexchange.records.v1 import case_pb2, common_pb2
 from tests.integration.test_edge import until
 from tests.support.gateways import receiving

@@ -16,7 +16,7 @@ from broker.cli.export import export
 from broker.cli.proof import proof
 from broker.cli.report.words import Words
 from broker.cli.verify import verify
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.bundle import BundleHeader, DirectoryDocument, PartitionLeaves, PartitionRecords, PartitionStart
 from broker.core.errors import InputRefused, ProofNotReady, PurposeMissing, QuotaExceeded, RecordUnknown
 from broker.core.events import ProofMade

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from broker.client.composing import SectionDraft
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
-from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.client.subscriptions import SubscriptionsClient
 from broker.core.errors import QuotaExceeded, SubscriptionInUse

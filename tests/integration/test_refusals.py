@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core import errors
 from broker.core.streams import StreamPartition

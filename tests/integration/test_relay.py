@@ -9,9 +9,9 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from broker.client.composing import SectionDraft
 from broker.client.directories import directories_in_force
 from broker.client.publisher import Published
-from broker.client.records import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.errors import PositionUnknown
 from broker.core.streams import StreamPartition

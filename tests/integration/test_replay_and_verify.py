@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from broker.bootstrap.verify import verify_bundle
 from broker.cli.replay import replay
 from broker.cli.verify import verify
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core import errors
 from broker.core.bundle import BundleHeader, DirectoryDocument, PartitionRecords

@@ -29,7 +29,7 @@ from broker.bootstrap.verify import verify_bundle
 from broker.cli.export import export
 from broker.cli.report.writing import JudgedFiles, ReportFile
 from broker.cli.verify import verify
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.bundle import CosignedCheckpoint, PartitionStart
 from broker.core.errors import BundleInvalid, CaseExchangeError, SetupInvalid
 from broker.core.events import AuditEvent, DeliveryMade

@@ -16,8 +16,8 @@ from adapters.base import Limits
 from adapters.edge.edge import open_edge
 from adapters.gateway.outbound import Outbound
 from adapters.records.sections import split
+from broker.client.composing import SectionDraft
 from broker.client.publisher import Published
-from broker.client.records import SectionDraft
 from broker.client.sealing import Sealing
 from broker.client.subscriber import SubscribeOptions
 from broker.core.encryptionkeys import MLKEM768_X25519

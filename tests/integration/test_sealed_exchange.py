@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Published, Publisher
 from broker.client.receipts import ReceiptVerifier
-from broker.client.records import Draft, RecordComposer, RecordVerifier, SectionDraft
 from broker.client.sealing import Opening, Sealing
 from broker.client.subscriber import SubscribeOptions, Subscriber
+from broker.client.verifying import RecordVerifier
 from broker.core.body import Recipient
 from broker.core.identity import Principal
 from broker.core.streams import KINDS

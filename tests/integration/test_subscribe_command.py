@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.audit.findings import Unprocessed
 from broker.core.streams import StreamPartition
 from broker.wire.receipts import statement_from

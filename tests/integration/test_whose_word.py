@@ -12,7 +12,7 @@ from adapters.edge.profile import load_profile
 from adapters.gateway.inbound import Inbound
 from adapters.gateway.outbound import Outbound
 from adapters.records.sections import section_type, split
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from caseexchange.records.v1 import case_pb2, dna_pb2
 from tests.support.process import edge_tables, write_toml
 from tests.support.records import CASE, CODEC, OTHER_CASE

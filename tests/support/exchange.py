@@ -10,8 +10,8 @@ from broker.client.auditor import Auditor
 from broker.client.connection import ConnectionSettings, open_channel
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
-from broker.client.records import RecordVerifier
 from broker.client.subscriber import Subscriber
+from broker.client.verifying import RecordVerifier
 from broker.config.broker import BrokerConfig
 from broker.config.loader import parse
 from broker.trust.system import SystemClock
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from broker.client.records import VerifiedRecord
     from broker.client.subscriber import Delivered
+    from broker.client.verifying import VerifiedRecord
     from tests.support.pki import SamplePki
 
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from broker.client.records import InForce
+from broker.client.verifying import InForce
 from broker.core.identity import Principal
 from broker.core.inforce import DirectoryVersion
 from broker.trust.certificates import der, load_certificates

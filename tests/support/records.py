@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.client.records import Draft, RecordComposer, SectionDraft
+from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.core.body import Recipient
 from broker.core.identity import Principal
 from broker.trust.system import SystemEntropy

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.client.records import Draft, RecordComposer, RecordVerifier, SectionDraft
+from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.client.sealing import Opening, Sealing
+from broker.client.verifying import RecordVerifier
 from broker.core.body import Recipient
 from broker.core.identity import Principal
 from broker.trust.hpke import HpkeWrapper
@@ -19,8 +20,8 @@ from tests.support.records import CODEC
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.client.records import VerifiedRecord
     from broker.client.subscriber import Delivered
+    from broker.client.verifying import VerifiedRecord
     from broker.core.envelope import Envelope
     from tests.support.pki import SamplePki
 

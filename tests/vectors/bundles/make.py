@@ -18,7 +18,7 @@ from unittest.mock import patch
 from click.testing import CliRunner
 
 from broker.cli.verify import verify
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.client.subscriber import SubscribeOptions
 from broker.core.policy import RetiredCertificate
 from broker.wire.codec import ProtobufCodec

@@ -11,7 +11,7 @@ from adapters.base import DecodedRecord, kind_of
 from adapters.edge.profile import Route
 from adapters.edge.routing import draft_of, learn, learn_delivered, not_obeyed, references_of, reply_draft, supersede
 from adapters.edge.spool import Spool
-from broker.client.records import VerifiedRecord
+from broker.client.verifying import VerifiedRecord
 from broker.core.body import Body, Recipient
 from broker.core.errors import InputRefused
 from caseexchange.records.v1 import case_pb2, dna_pb2, notice_pb2

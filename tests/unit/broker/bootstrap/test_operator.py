@@ -14,7 +14,7 @@ import pytest
 from broker.cli.hideable import could_hide, first_lines
 from broker.cli.reportjson import report_facts
 from broker.cli.verify import verdict
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.audit.broughtreceipts import UNCOVERED_AT_MOST_MS
 from broker.core.audit.findings import Severity
 from broker.core.audit.received import SKEW_MS, ReceivedCopy, ReceivedReport

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.client.composing import SectionDraft
 from broker.client.publisher import came_before
-from broker.client.records import InForce, RecordVerifier, SectionDraft
+from broker.client.verifying import InForce, RecordVerifier
 from broker.core.envelope import Signature
 from broker.core.errors import (
     DirectoryVersionMissing,
@@ -26,7 +27,7 @@ from tests.support.pki import ManualClock, SamplePki
 from tests.support.records import CODEC, RecordMaker
 
 if TYPE_CHECKING:
-    from broker.client.records import VerifiedRecord
+    from broker.client.verifying import VerifiedRecord
     from broker.core.envelope import Envelope
     from broker.core.policy import Directory
 

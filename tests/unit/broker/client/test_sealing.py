@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.client.records import Draft, RecordComposer, RecordVerifier, SectionDraft
+from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.client.sealing import Opening
+from broker.client.verifying import RecordVerifier
 from broker.core.body import Recipient
 from broker.core.encryptionkeys import MLKEM768_X25519, P256
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature, pae
@@ -38,7 +39,7 @@ from tests.support.sealing import CIPHER, WRAPPER, HeldKeys, OwnKey, keys_for, o
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from broker.client.records import Composed
+    from broker.client.composing import Composed
     from broker.client.sealing import Sealing
     from broker.core.body import Body, KeyWrap, SectionDescriptor
     from broker.core.policy import Directory

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from broker.client.records import RecordVerifier
+from broker.client.verifying import RecordVerifier
 from broker.core.audit.judge import BatchJudge
 from broker.core.authorship import Certificate, Claim, check_signature, claim
 from broker.core.body import Body, NamedSigner, Recipient, SectionDescriptor

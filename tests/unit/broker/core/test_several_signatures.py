@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.client.records import RecordVerifier
+from broker.client.verifying import RecordVerifier
 from broker.core.algorithms import ALGORITHMS, ONE_SIGNATURE, SignatureRule, check_required, end_of, rule_for
 from broker.core.audit.judge import BatchJudge
 from broker.core.body import MAX_SIGNERS, NamedSigner

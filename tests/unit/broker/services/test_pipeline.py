@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.errors import EvidenceUnavailable, InputRefused, LogUnavailable, QuotaExceeded
 from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.edge.sending import time_cures
-from broker.client.records import SectionDraft
+from broker.client.composing import SectionDraft
 from broker.core.audit.judge import BatchJudge
 from broker.core.bundle import BundleSource, PartitionRecords
 from broker.core.encryptionkeys import KeyRetirement

@@ -464,7 +464,7 @@ async def test_a_stream_has_never_more_outstanding_than_it_asked_for(exchange: E
 
 
 async def test_sections_that_an_agency_may_not_have_are_withheld(exchange: Exchange) -> None:
-    from broker.client.records import SectionDraft  # noqa: PLC0415 - beside its one use
+    from broker.client.composing import SectionDraft  # noqa: PLC0415 - beside its one use
 
     sections = (SectionDraft("case", "T", b"open"), SectionDraft("identity", "T", b"withheld-canary"))
     record = exchange.maker.make(

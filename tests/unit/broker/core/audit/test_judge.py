@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.client.records import Draft, SectionDraft
+from broker.client.composing import Draft, SectionDraft
 from broker.core.audit.findings import (
     BatchReport,
     EntryFacts,

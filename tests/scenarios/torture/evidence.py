@@ -48,8 +48,13 @@ class Bundle:
 
 
 async def bundles(stage: Stage) -> list[Bundle]:
-    """One bundle through each broker, then one without them. The last is made last, so it covers everything signed."""
-    return [await _bundle(stage, broker) for broker in (*stage.brokers, None)]
+    """One bundle through each broker; then, when they have ended, one without them: it covers all that they signed.
+
+    A broker that still ran could sign one more entry of the audit stream after the last bundle.
+    """
+    through = [await _bundle(stage, name) for name in stage.brokers]
+    await asyncio.gather(*(broker.stop() for broker in stage.brokers.values()))
+    return [*through, await _bundle(stage, None)]
 
 
 async def _bundle(stage: Stage, broker: str | None) -> Bundle:

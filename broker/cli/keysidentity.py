@@ -25,7 +25,9 @@ _LEAST_DIGITS = 8
 
 @click.group(no_args_is_help=True)
 def identity() -> None:
-    """Make, list and destroy the identities to which your own files are sealed (gateway.seal_files).
+    """Make, list and destroy keys for your own files.
+
+    A gateway with seal_files seals what it keeps in its folders to the newest.
 
     Example:  case-exchange keys identity make --profile edge.toml
     """
@@ -50,7 +52,9 @@ def make(profile: Path) -> None:
 @identity.command("list")
 @profile_option
 def list_identities(profile: Path) -> None:
-    """Show your identities, the newest first: files are sealed to that one.
+    """Show your identities, the newest first.
+
+    Files are sealed to the newest.
 
     Example:  case-exchange keys identity list --profile edge.toml
     """

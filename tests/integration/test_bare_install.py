@@ -64,6 +64,7 @@ def test_the_extras_are_those_of_the_package() -> None:
         "openpyxl",
         "PIL",
         "pkcs11",
+        "pyrage",
         "rfc3161_client",
         "starlette",
         "tomli_w",

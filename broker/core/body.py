@@ -74,9 +74,20 @@ class KeyWrap(NamedTuple):
     wrapped_keys: bytes
 
 
+class RecordReference(NamedTuple):
+    """A record beyond doubt: its id, and the SHA-256 of its signed bytes."""
+
+    record_id: str
+    record_sha256: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a publisher signs. Times are milliseconds since the Unix epoch, UTC."""
+    """What a publisher signs. Times are milliseconds since the Unix epoch, UTC.
+
+    ``supplements``: the record whose content keys this one gives to other agencies or keys
+    (broker/core/supplements.py). None: it is a record of its own.
+    """
 
     record_id: str
     kind: str
@@ -93,6 +104,12 @@ class Body:
     signers: tuple[NamedSigner, ...]
     sections: tuple[SectionDescriptor, ...]
     key_wraps: tuple[KeyWrap, ...] = ()
+    supplements: RecordReference | None = None
+
+    @property
+    def original_id(self) -> str:
+        """The id of the record that this one supplements, or its own."""
+        return self.record_id if self.supplements is None else self.supplements.record_id
 
     @property
     def record_id_bytes(self) -> bytes:
@@ -151,7 +168,16 @@ def _broken_field(body: Body) -> str | None:  # noqa: PLR0911 - one for each rul
     if body.issued_at_ms <= 0:
         return "issued_at is missing"
     broken = _broken_recipients(body.recipients) or _broken_signers(body.signers) or _broken_sections(body.sections)
-    return broken or _broken_wraps(body.key_wraps)
+    return broken or _broken_wraps(body.key_wraps) or _broken_reference(body)
+
+
+def _broken_reference(body: Body) -> str | None:
+    named = body.supplements
+    if named is None:
+        return None
+    if not is_uuid(named.record_id) or named.record_id[_VERSION_AT] != "7" or len(named.record_sha256) != SHA256_BYTES:
+        return "supplements is not the id and the digest of an agency's record"
+    return "supplements is the record itself" if named.record_id == body.record_id else None
 
 
 def _broken_recipients(recipients: tuple[Recipient, ...]) -> str | None:

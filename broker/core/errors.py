@@ -120,6 +120,14 @@ class KeyWrapsInvalid(InputRefused):
     )
 
 
+class SupplementInvalid(InputRefused):
+    """A record says that it supplements another one, and that one is not what it says."""
+
+    reason = "SUPPLEMENT_INVALID"
+    security_event = True
+    remedy = "Make the supplement with `case-exchange readdress send`, from the record as the log has it."
+
+
 class EncryptionKeyNotInForce(InputRefused):
     """A record is sealed to a key that was not in force when it was issued: unknown, ended, or not of this use."""
 

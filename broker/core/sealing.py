@@ -59,15 +59,18 @@ class SealedContent(NamedTuple):
 
 
 def section_context(trust_domain: str, body: Body, section: SectionDescriptor) -> bytes:
-    """What a section's keys and ciphertext are bound to: 32 bytes. The same section anywhere else has another one."""
-    return _digest(_names(trust_domain, body), section.name.encode(), section.type.encode())
+    """What a section's keys and ciphertext are bound to: 32 bytes. The same section anywhere else has another one.
+
+    A supplement has the sections of its original, as they are.
+    """
+    return _digest(_names(trust_domain, body, body.original_id), section.name.encode(), section.type.encode())
 
 
 def wrap_info(trust_domain: str, body: Body, wrap: KeyWrap) -> bytes:
     """What a wrap is bound to: the record, the agency, its key, and which content keys are in it."""
     inside = [body.sections[place] for place in wrap.sections]
     listed = b"".join(_prefixed((section.name.encode(), section.key_commitment)) for section in inside)
-    return _WRAP_INFO + _digest(_names(trust_domain, body)) + _prefixed((wrap.agency.encode(), wrap.key_id, listed))
+    return _WRAP_INFO + _digest(_names(trust_domain, body, body.record_id)) + _prefixed((wrap.agency.encode(), wrap.key_id, listed))
 
 
 def pad(content: bytes) -> bytes:
@@ -267,8 +270,8 @@ def _refuse_wraps(body: Body, agency: str, what: str) -> NoReturn:
     raise KeyWrapsInvalid(message, record_id=body.record_id, agency=agency)
 
 
-def _names(trust_domain: str, body: Body) -> Sequence[bytes]:
-    texts = (trust_domain, body.publisher, body.record_id, body.stream, body.kind)
+def _names(trust_domain: str, body: Body, record_id: str) -> Sequence[bytes]:
+    texts = (trust_domain, body.publisher, record_id, body.stream, body.kind)
     return [text.encode() for text in texts]
 
 

@@ -19,6 +19,7 @@ from broker.core.body import (
     KeyWrap,
     NamedSigner,
     Recipient,
+    RecordReference,
     Routing,
     SectionDescriptor,
     check_body,
@@ -60,9 +61,6 @@ class ProtobufCodec:
             raise EnvelopeMalformed(text)
         message = _body(body)
         _check_counts(message)
-        if message.HasField("supplements"):
-            text = "the body names a record that it supplements, which this version does not accept"
-            raise EnvelopeMalformed(text)
         parsed = Body(
             record_id=message.record_id,
             kind=message.kind,
@@ -84,6 +82,7 @@ class ProtobufCodec:
                     for item in message.key_wraps
                 ]
             ),
+            supplements=_reference(message),
         )
         check_body(parsed)
         return parsed
@@ -141,6 +140,8 @@ class ProtobufCodec:
         set_ms(message.issued_at, body.issued_at_ms)
         if body.expires_at_ms is not None:
             set_ms(message.expires_at, body.expires_at_ms)
+        if body.supplements is not None:
+            message.supplements.record_id, message.supplements.record_sha256 = body.supplements
         return message.SerializeToString(deterministic=True)
 
     def decode_envelope(self, data: bytes) -> Envelope:
@@ -223,6 +224,11 @@ def _check_counts(message: envelope_pb2.Body) -> None:
 
 def _recipients(message: envelope_pb2.Body) -> tuple[Recipient, ...]:
     return tuple([Recipient(item.agency, item.sequence) for item in message.recipients])
+
+
+def _reference(message: envelope_pb2.Body) -> RecordReference | None:
+    named = message.supplements
+    return RecordReference(named.record_id, named.record_sha256) if message.HasField("supplements") else None
 
 
 def _descriptor(item: envelope_pb2.SectionDescriptor) -> SectionDescriptor:

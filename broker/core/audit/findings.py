@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from broker.core.events import DeadLetterMade, RecordsParked, SubscriptionBegun
 from broker.core.former import ReceiptReader
 from broker.core.inforce import SignerEnd
+from broker.core.supplements import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,6 +255,7 @@ class EntryFacts(NamedTuple):
     erased: tuple[str, ...] = ()
     signer_end: SignerEnd = SignerEnd()
     """What became of its signer's certificate after the time at which the record was judged, as the bundle says."""
+    repeats: Repeats = Repeats()
 
 
 class EntryLeaf(NamedTuple):

@@ -50,6 +50,7 @@ from broker.core.receipt import ReceiptStatement, receipts_message
 from broker.core.sealing import check_past_sealing
 from broker.core.sections import unsalted
 from broker.core.streams import EVENT_KINDS, Position, StreamPartition
+from broker.core.supplements import repeats
 from broker.core.tree.leaf import Leaf
 from broker.core.tree.merkle import leaf_hash
 
@@ -168,6 +169,7 @@ class BatchJudge:
                     again=former is not None,
                     erased=entry.envelope.erased,
                     signer_end=signer_end(self._versions, entry.envelope, entry.accepted_at_ms, judged_at_ms),
+                    repeats=repeats(body),
                 )
             )
             # What the exchange did not sign, it did not tell.

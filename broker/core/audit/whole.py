@@ -40,6 +40,7 @@ from broker.core.audit.partition import PartitionAudit
 from broker.core.audit.received import judge_received
 from broker.core.audit.report import AuditReport, PartitionReport
 from broker.core.audit.sequences import COVERED_WITHIN_MS, CaseOrder, Sequences
+from broker.core.audit.supplements import SupplementAudit
 from broker.core.incarnations import Incarnations
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 
@@ -102,6 +103,7 @@ class BundleAudit:
         self._partitions: list[PartitionReport] = []
         self._record_ids: dict[bytes, Position] = {}
         self._case_order = CaseOrder()
+        self._supplements = SupplementAudit()
         within_ms = COVERED_WITHIN_MS if brought.covered_within_ms is None else brought.covered_within_ms
         self._sequences = Sequences(header.created_at_ms, whole=header.whole, covered_within_ms=within_ms)
         self._deliveries = DeliveryAudit(versions)
@@ -266,7 +268,7 @@ class BundleAudit:
         self._deliveries.take_record(facts)
         self._erasures.take_record(facts)
         self._sequences.take(facts)
-        for finding in self._case_order.take(facts):
+        for finding in (*self._case_order.take(facts), *self._supplements.take(facts, record_id)):
             partition.add(finding)
 
     def _take_findings(self, partition: PartitionAudit) -> None:

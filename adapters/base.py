@@ -12,7 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
-from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
+from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2, readdress_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +29,7 @@ Record: TypeAlias = (
     | dna_pb2.MatchNotification
     | dna_pb2.NoMatchResult
     | notice_pb2.PublicNotice
+    | readdress_pb2.ReaddressRequest
 )
 RECORD_TYPES: Final[Mapping[str, type[Record]]] = MappingProxyType(
     {kind.DESCRIPTOR.name: kind for kind in get_args(Record)}

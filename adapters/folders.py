@@ -76,6 +76,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         corrects_of_others: the kinds of other agencies' records for which a Correction or Closure of this publisher
             counts, by the directory (``may_correct``). For records of its own publisher it always counts.
         not_obeyed: why this Correction or Closure does not count here, as a code; empty where it counts.
+        supplement: the id of the supplement that the file was made from. Empty: of the record itself.
         withheld_sections: sections that this agency has no right to.
         not_carried: codes of the issues with which the file was written.
         attachments: names of the files beside it that it needs. None where an earlier release wrote the file.
@@ -93,6 +94,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     withheld_sections: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
     attachments: tuple[str, ...] | None = None
+    supplement: str = ""
 
     def obeys(self, word: About) -> bool:
         """Whether a Correction or Closure counts for this record.

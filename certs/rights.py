@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 TRUST_DOMAIN: Final = "case-exchange.example"
 EXCHANGE: Final = "exchange"
-PURPOSES: Final = frozenset({"child-rescue", "dna-matching", "public-appeal", "case-closure", "correction"})
+PURPOSES: Final = frozenset(
+    {"child-rescue", "dna-matching", "public-appeal", "case-closure", "correction", "readdressing"}
+)
 
 SHANXI: Final = "shanxi-police"
 HEBEI: Final = "hebei-police"
@@ -26,6 +28,8 @@ _WHOLE: Final = frozenset({ANY})
 _WITHOUT_IDENTITY: Final = frozenset({"case", "description", "photos"})
 """The sections of a case that a non-governmental organisation may have. None of them says who the child is."""
 _POLICE: Final = (SHANXI, HEBEI)
+
+_ASK: Final = "ReaddressRequest"
 
 MAY_CORRECT: Final = {
     "CaseRecord": frozenset({MINISTRY}),
@@ -57,7 +61,18 @@ def members(*, plain: bool = False) -> tuple[Member, ...]:
         Member(AUDIT_OFFICE, "National audit office (sample)", "auditor", {}, {}, _auditor_replay()),
         Member(EXCHANGE, "The exchange itself (sample)", "broker", {}, {}, {}),
     )
+    listed = tuple(_may_ask(each, listed) for each in listed)
     return tuple(each._replace(publish=_all_plain(each.publish)) for each in listed) if plain else listed
+
+
+def _may_ask(member: Member, others: tuple[Member, ...]) -> Member:
+    """Who receives something from an agency may ask it to seal that again."""
+    publishers = frozenset().union(*(right.publishers for right in member.receive.values()))
+    askers = [other.agency for other in others if any(member.agency in it.publishers for it in other.receive.values())]
+    publish = {**member.publish, _ASK: _to(*publishers)} if publishers else member.publish
+    return member._replace(
+        publish=publish, receive={**member.receive, _ASK: _from(*askers)} if askers else member.receive
+    )
 
 
 def _all_plain(publish: Mapping[str, PublishRight]) -> dict[str, PublishRight]:

@@ -82,7 +82,8 @@ def _opened(verified: VerifiedRecord, copy: ReceivedCopy, spool: Spool) -> Opene
     body, record = verified.body, _record(verified)
     found = not_obeyed(record, verified, spool)
     with spool.transaction():
-        spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
+        spool.numbers.add_original(body.original_id, body.kind, body.case_id, body.publisher)
+        spool.newer.add_word(record, body, verified.corrects_of_others)
         spool.received.add(copy)
     if found:
         _log.warning("a correction or closure is not obeyed", record_id=body.record_id, reason=found)

@@ -44,6 +44,12 @@ class Received(SpoolPart):
                 ),
             )
 
+    def digests(self, record_id: str) -> set[bytes]:
+        """The digests of all copies of a record that came."""
+        with self._locked():
+            rows = self._connection.execute("SELECT sha256 FROM received WHERE record_id = ?", (record_id,)).fetchall()
+        return {bytes(row[0]) for row in rows}
+
     def all(self, at_once: int = 1000) -> Iterator[list[ReceivedCopy]]:
         """Every copy, in the order in which they came, a few at a time."""
         last: int | None = 0

@@ -63,7 +63,7 @@ class Delivery:
         self.body: Final[Body] = opened.verified.body
         """The body that the publisher signed: record id, kind, case id, publisher, recipients, purpose, times."""
         self.not_obeyed: Final = opened.not_obeyed
-        """Why this Correction or Closure does not count here, as a code. Empty: it counts, or it is another record."""
+        """Why this Correction, Closure or supplement does not count here, as a code. Empty: it counts."""
         self.withheld_sections: Final = opened.verified.withheld_sections
         self.erased_sections: Final = opened.verified.erased_sections
         self.position: Final = delivered.position

@@ -8,7 +8,7 @@ from adapters.base import kind_of
 from adapters.records.sections import section_type, split
 from broker.client.composing import Draft, SectionDraft
 from broker.core.body import Recipient
-from broker.core.errors import InputRefused
+from broker.core.errors import InputRefused, SupplementInvalid
 from broker.core.strict import unknown
 from caseexchange.records.v1 import case_pb2, dna_pb2, notice_pb2
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adapters.edge.profile import Route
     from adapters.edge.spool import Spool
     from broker.client.verifying import VerifiedRecord
-    from broker.core.body import Body
+    from broker.core.body import Body, RecordReference
     from broker.core.policy import Directory
 
 _ANSWERS: Final = frozenset({"StrProfile", "MatchNotification", "NoMatchResult", "Closure", "Tip", "PublicNotice"})
@@ -112,6 +112,7 @@ def supersede(item: DecodedRecord, spool: Spool) -> None:
 def learn(record: Record, own_reference: str, body: Body, spool: Spool) -> None:
     """Store whose record it is, and the numbers that will name the case of our own record."""
     spool.numbers.add_original(body.record_id, body.kind, body.case_id, body.publisher)
+    spool.newer.add_word(record, body, ())
     if isinstance(record, case_pb2.Correction):
         return
     answers = isinstance(record, dna_pb2.StrProfile | dna_pb2.NoMatchResult)
@@ -133,16 +134,24 @@ def learn_delivered(record: Record, body: Body, spool: Spool) -> bool:
     """
     numbers = [number for number in references_of(record) if number]
     for number in numbers:
-        spool.numbers.add_reference(number, body.publisher, body.case_id, body.record_id)
+        spool.numbers.add_reference(number, body.publisher, body.case_id, body.original_id)
     return all(_names_only(number, body.case_id, spool) for number in numbers)
 
 
 def not_obeyed(record: Record, verified: VerifiedRecord, spool: Spool) -> str:
-    """Why a Correction, a Closure, or a record that supersedes another does not count here (docs/adr/0025), or "".
+    """Why a Correction, a Closure, a record that supersedes another, or a supplement does not count here, or "".
 
-    Codes: ORIGINAL_UNKNOWN, NOT_NAMED, NUMBER_OF_ANOTHER_CASE. A Closure is judged by the record that began its case.
+    Codes: ORIGINAL_UNKNOWN, NOT_NAMED, NUMBER_OF_ANOTHER_CASE (docs/adr/0025). A Closure is judged by the record that
+    began its case. SUPERSEDED: a supplement is older than what has replaced, withdrawn or closed its original.
+
+    Raises:
+        SupplementInvalid: the original that is known here is another one than the supplement says.
     """
     body, number = verified.body, ""
+    if body.supplements is not None:
+        _check_known(body, body.supplements, spool)
+        if spool.newer.word(body) is not None:
+            return "SUPERSEDED"
     originals = [spool.numbers.original(body.supersedes)] if body.supersedes else []
     if isinstance(record, case_pb2.Correction):
         originals.append(spool.numbers.original(record.target_record_id))
@@ -157,6 +166,15 @@ def not_obeyed(record: Record, verified: VerifiedRecord, spool: Spool) -> str:
             return "NOT_NAMED"
     # A format without record ids would take it for a word about the other case.
     return "" if not number or _names_only(number, body.case_id, spool) else "NUMBER_OF_ANOTHER_CASE"
+
+
+def _check_known(body: Body, named: RecordReference, spool: Spool) -> None:
+    known, digests = spool.numbers.original(named.record_id), spool.received.digests(named.record_id)
+    # A copy that did not verify may be among them.
+    fits = known is None or (known.kind, known.publisher) == (body.kind, body.publisher)
+    if not fits or (digests and named.record_sha256 not in digests):
+        message = "the supplement names a record that came here with other signed bytes, or from another publisher"
+        raise SupplementInvalid(message, record_id=body.record_id)
 
 
 def _names_only(number: str, case_id: str, spool: Spool) -> bool:

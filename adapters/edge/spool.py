@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from adapters.edge.holds import HOLDS_TABLES, Holds, Outgoing
+from adapters.edge.newer import NEWER_TABLES, Newer
 from adapters.edge.notes import NOTES_TABLES, Notes
 from adapters.edge.numbers import NUMBERS_TABLES, Numbers
 from adapters.edge.received import RECEIVED_TABLES, Received
@@ -70,6 +71,7 @@ _SCHEMA: Final = Schema(
             SENT_TABLES,
             UNPROVED_TABLES,
             RECEIVED_TABLES,
+            NEWER_TABLES,
         )
     ],
     unmarked=True,  # as the first spools were
@@ -108,6 +110,7 @@ class Spool:
             self.sent: Final = Sent(self._connection, self._locked, self.transaction)
             self.unproved: Final = Unproved(self._connection, self._locked, self.transaction)
             self.received: Final = Received(self._connection, self._locked, self.transaction)
+            self.newer: Final = Newer(self._connection, self._locked, self.transaction)
             self.notes: Final = Notes(self._connection, self._locked, self.transaction)
             self._secret = self._fact("secret", lambda: secrets.token_bytes(_SECRET_BYTES))
 

@@ -77,6 +77,14 @@ class Inbound:
         body, spool = verified.body, self._edge.spool
         if spool.was_delivered(body.record_id):
             return
+        readable, read = verified.sections.keys(), spool.newer.read(body.original_id)
+        if (read and readable <= read) or (body.supplements is not None and not_obeyed):
+            # It must not look like news, nor take the place of what is newer.
+            reason = not_obeyed or "READ_BEFORE"
+            _log.info("nothing new", record_id=body.record_id, reason=reason)
+            return
+        # A supplement is the record itself for all who read the outbox, if nothing gets lost by it.
+        named_id = body.original_id if read <= readable else body.record_id
         # An adapter uses no files and no network, so its faults do not pass by themselves.
         with contained():
             # What does not count must not look, in the agency's own format, as if it did.
@@ -93,7 +101,7 @@ class Inbound:
         for name, content in encoded.attachments.items():
             self._own.write(self.folders.outbox / name, content)
         about = folders.About(
-            record_id=body.record_id,
+            record_id=named_id,
             kind=body.kind,
             case_id=body.case_id,
             publisher=body.publisher,
@@ -105,13 +113,15 @@ class Inbound:
             withheld_sections=tuple(verified.withheld_sections),
             not_carried=tuple(codes),
             attachments=tuple(sorted(encoded.attachments)),
+            supplement="" if body.supplements is None else body.record_id,
         )
         folders.write_about(self.folders.outbox, about)
         # Last: when a reader sees this file, everything else is already beside it.
-        path = folders.delivered_path(self.folders.outbox, body.kind, body.record_id, writer.suffix)
+        path = folders.delivered_path(self.folders.outbox, body.kind, named_id, writer.suffix)
         self._own.write(path, encoded.content)
         with spool.transaction():
             spool.add_delivered(body.record_id)
+            spool.newer.add_read(body.original_id, readable)
             learned = learn_delivered(record, body, spool)
         if not learned:
             _log.warning("a number in the record already names another case here", record_id=body.record_id)

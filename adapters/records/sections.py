@@ -123,6 +123,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
             "photos": ("photos",),
             "provenance": ("provenance",),
         },
+        "ReaddressRequest": {
+            "request": ("lost_key_id", "record_ids"),
+            "provenance": ("provenance",),
+        },
     }
 )
 """The fields by kind and section."""

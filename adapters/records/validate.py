@@ -17,7 +17,8 @@ from adapters.base import Issue, IssueList, Record, kind_of
 from adapters.records.sections import SECTIONS
 from adapters.values.alleles import UNNAMED, canonical_locus, is_canonical
 from adapters.values.pictures import MEDIA_TYPES
-from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2
+from broker.core.body import is_uuid
+from caseexchange.records.v1 import case_pb2, common_pb2, dna_pb2, notice_pb2, readdress_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_PHOTOS: Final = 8
 MAX_PHOTO_BYTES: Final = 1 << 20
+MAX_REQUESTED: Final = 1000
+_KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 _LAST_NANO: Final = 999_999_999
@@ -44,6 +47,7 @@ _REQUIRED: Final = {
     "MatchNotification": ("match_id", "stage"),
     "NoMatchResult": ("barcode", "reason"),
     "PublicNotice": ("notice_id", "action"),
+    "ReaddressRequest": ("record_ids",),
 }
 
 _FIGURE: Final = ("likelihood_ratio", "loci_compared")
@@ -84,7 +88,17 @@ def validate(record: Record, withheld: Collection[str] = ()) -> list[Issue]:
             _match(record, issues)
         case notice_pb2.PublicNotice():
             _photos(record.photos, "photos", issues)
+        case readdress_pb2.ReaddressRequest():
+            _request(record, issues)
     return issues.items
+
+
+def _request(record: readdress_pb2.ReaddressRequest, issues: IssueList) -> None:
+    # Nothing but ids has a place in it, so it cannot name a person.
+    if len(record.record_ids) > MAX_REQUESTED or not all(map(is_uuid, record.record_ids)):
+        issues.reject_record("REQUEST_INVALID", "record_ids", f"not a list of at most {MAX_REQUESTED} record ids")
+    if record.lost_key_id and not _KEY_ID.fullmatch(record.lost_key_id):
+        issues.reject_record("REQUEST_INVALID", "lost_key_id", "not the id of an encryption key")
 
 
 def _times(message: Message, prefix: str, issues: IssueList) -> None:

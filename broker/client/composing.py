@@ -13,6 +13,8 @@ from broker.core.sealing import check_sealing
 from broker.core.streams import check_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.client.sealing import Sealing
     from broker.client.signing import Signers, Signing
     from broker.core.identity import Principal
@@ -145,6 +147,20 @@ class RecordComposer:
         if self._sealing is not None:
             check_sealing(self._sealing.directory(), body, now_ms)
         return self._signed(signers, body, envelope.sections)
+
+    def supplement(self, body: Body, sections: tuple[Section, ...], content_keys: Mapping[int, bytes]) -> Composed:
+        """Sign a body that names its original (broker/client/readdressing.py), as a new one. Raises as ``compose``."""
+        now_ms = self._clock.now_ms()
+        signers = self._signing.signers(self._principal.agency, body.kind, now_ms, self._signer)
+        new = replace(
+            body,
+            record_id=self._entropy.record_id(),
+            system=self._principal.system,
+            issued_at_ms=now_ms,
+            signers=signers.named,
+        )
+        new = replace(new, key_wraps=()) if self._sealing is None else self._sealing.wrapped(new, content_keys)
+        return self._signed(signers, new, sections)
 
     def _signed(self, signers: Signers, body: Body, sections: tuple[Section, ...]) -> Composed:
         check_body(body)

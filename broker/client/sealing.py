@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.core.body import KEY_BYTES, KeyWrap
 from broker.core.encryptionkeys import ARCHIVE
 from broker.core.envelope import Section
-from broker.core.errors import EncryptionKeyMissing, SealInvalid
+from broker.core.errors import EncryptionKeyMissing, SealInvalid, SealKeyMissing
 from broker.core.policy import keys_in_force, may_be_plain
 from broker.core.sealing import (
     NONCE_BYTES,
@@ -85,11 +85,24 @@ class Sealing(NamedTuple):
             else:
                 protected.append(_salted(content, entropy))
         committed = _committed(body, protected)
-        wraps = tuple(
-            self._wrap(key, directory.trust_domain, committed.body, places, keys)
-            for key, places in _due(directory, committed.body)
-        )
-        return committed._replace(body=replace(committed.body, key_wraps=wraps))
+        return committed._replace(body=self.wrapped(committed.body, keys, directory))
+
+    def wrapped(self, body: Body, content_keys: Mapping[int, bytes], directory: Directory | None = None) -> Body:
+        """The body with the wraps for its recipients and the archive, of the content keys of its sealed sections.
+
+        Args:
+            body: the body. Its descriptors have digests and commitments.
+            content_keys: by the place of the section.
+            directory: the version to seal by. None: the newest.
+
+        Raises:
+            EncryptionKeyMissing, PeerUnknown, SealInvalid: as ``protect``.
+        """
+        directory = directory or self.directory()
+        wraps = [
+            self._wrap(key, directory.trust_domain, body, places, content_keys) for key, places in _due(directory, body)
+        ]
+        return replace(body, key_wraps=tuple(wraps))
 
     def _wrap(
         self,
@@ -160,21 +173,55 @@ class Opening(NamedTuple):
             SealKeyMissing: the private key is not here.
             SealInvalid, KeyCommitmentBroken: a wrap or a section is not what the publisher sealed.
         """
-        copies = {section.name: section.content for section in envelope.sections}
+        present = {section.name for section in envelope.sections}
         wrap = _own(body, agency, sealed_for(directory, agency, body), self.keys)
-        if wrap is None or not any(body.sections[place].name in copies for place in wrap.sections):
+        if wrap is None or not any(body.sections[place].name in present for place in wrap.sections):
             return {}
-        content_keys = self.keys.unwrap(wrap.key_id, wrap.wrapped_keys, wrap_info(directory.trust_domain, body, wrap))
-        if len(content_keys) != KEY_BYTES * len(wrap.sections):
+        return self._opened(directory.trust_domain, body, envelope, self._unwrapped(directory.trust_domain, body, wrap))
+
+    def content_keys(self, trust_domain: str, agency: str, body: Body, envelope: Envelope) -> dict[int, bytes]:
+        """The content keys of all sealed sections of a record, by place, for the agency to which all were wrapped.
+
+        That is its publisher, with an archive key. Each key has opened its section when this returns.
+
+        Args:
+            trust_domain: the exchange.
+            agency: the agency.
+            body: the record's body. The sections of the envelope were compared with it.
+            envelope: the record with all of its sections.
+
+        Raises:
+            SealKeyMissing: the private key is not here, or the record was sealed to no archive key.
+            SealInvalid, KeyCommitmentBroken: a wrap or a section is not what the publisher sealed.
+        """
+        everything = sealed_places(body)
+        if not everything:
+            return {}
+        wrap = _own(body, agency, everything, self.keys)
+        if wrap is None:
+            message = "the record was sealed to no archive key of its publisher"
+            raise SealKeyMissing(message, record_id=body.record_id)
+        keys = self._unwrapped(trust_domain, body, wrap)
+        self._opened(trust_domain, body, envelope, keys)
+        return keys
+
+    def _unwrapped(self, trust_domain: str, body: Body, wrap: KeyWrap) -> dict[int, bytes]:
+        keys = self.keys.unwrap(wrap.key_id, wrap.wrapped_keys, wrap_info(trust_domain, body, wrap))
+        if len(keys) != KEY_BYTES * len(wrap.sections):
             message = "a wrap holds another number of content keys than it says"
             raise SealInvalid(message, record_id=body.record_id)
+        return {place: keys[KEY_BYTES * number :][:KEY_BYTES] for number, place in enumerate(wrap.sections)}
+
+    def _opened(
+        self, trust_domain: str, body: Body, envelope: Envelope, content_keys: Mapping[int, bytes]
+    ) -> dict[str, bytes]:
+        copies = {section.name: section.content for section in envelope.sections}
         opened = {}
-        for number, place in enumerate(wrap.sections):
+        for place, content_key in content_keys.items():
             section = body.sections[place]
             if section.name in copies:
-                content_key = content_keys[KEY_BYTES * number :][:KEY_BYTES]
-                context = section_context(directory.trust_domain, body, section)
                 sealed = SealedContent(copies[section.name], section.key_commitment)
+                context = section_context(trust_domain, body, section)
                 opened[section.name] = unpad(self.cipher.open(content_key, context, sealed))
         return opened
 

@@ -120,6 +120,13 @@ class KeyWrapsInvalid(InputRefused):
     )
 
 
+class Superseded(InputRefused):
+    """The record was corrected, withdrawn, or its case was closed since, so it is not sent again."""
+
+    reason = "SUPERSEDED"
+    remedy = "Send the newer record instead."
+
+
 class SupplementInvalid(InputRefused):
     """A record says that it supplements another one, and that one is not what it says."""
 

@@ -70,7 +70,11 @@ def wrap_info(trust_domain: str, body: Body, wrap: KeyWrap) -> bytes:
     """What a wrap is bound to: the record, the agency, its key, and which content keys are in it."""
     inside = [body.sections[place] for place in wrap.sections]
     listed = b"".join(_prefixed((section.name.encode(), section.key_commitment)) for section in inside)
-    return _WRAP_INFO + _digest(_names(trust_domain, body, body.record_id)) + _prefixed((wrap.agency.encode(), wrap.key_id, listed))
+    return (
+        _WRAP_INFO
+        + _digest(_names(trust_domain, body, body.record_id))
+        + _prefixed((wrap.agency.encode(), wrap.key_id, listed))
+    )
 
 
 def pad(content: bytes) -> bytes:

@@ -76,6 +76,8 @@ STREAMS_OF_KIND: Final[dict[str, frozenset[str]]] = {
     "PublicNotice": frozenset({NOTICES}),
     # A correction goes on the stream of its original.
     "Correction": frozenset({CASES, DNA, NOTICES}),
+    # It may name records of every stream.
+    "ReaddressRequest": frozenset({CASES}),
 }
 KINDS: Final = frozenset(STREAMS_OF_KIND)
 EVENT_KINDS: Final = frozenset({AUDIT_EVENTS, DEAD_LETTER_EVENTS, SUBSCRIPTION_EVENTS, ERASURE_EVENTS})

@@ -1,6 +1,7 @@
 """Accept records: the checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
 
-Checks (1) to (6) are in broker/services/recordchecks.py. Then:
+Checks (1) to (6) are in broker/services/recordchecks.py. Then a supplement is compared with its original, if the log
+has it: SupplementInvalid. Then:
 
 7. not seen before with another body: RecordIdConflict
 8. append, durably; put back what the log had before, if it is damaged: LogFull, LogUnavailable
@@ -18,6 +19,7 @@ from broker.core.errors import CaseExchangeError, RecordIdConflict
 from broker.core.receipt import ReceiptStatement, SignedReceipts, receipts_message
 from broker.core.sealing import sealed_from_ms
 from broker.services.recordchecks import Checked, Former, numbers_of
+from broker.services.supplements import SupplementChecks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +88,7 @@ class PublishService:
         self._restoring = restoring
         self._erasing = erasing
         self._slots = slots
+        self._supplements = SupplementChecks(log, codec)
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
         """Check and append a batch. A refused record does not stop the others.
@@ -155,7 +158,7 @@ class PublishService:
         Raises:
             LogUnavailable: nothing has begun.
         """
-        judged = await self._judged(checked)
+        judged = [await self._supplements.check(item) for item in await self._judged(checked)]
         return asyncio.create_task(self._finish(principal, judged, check_order))
 
     async def _finish(

@@ -155,12 +155,7 @@ Global___Section: _TypeAlias = Section  # noqa: Y015
 
 @_typing.final
 class Body(_message.Message):
-    """Body is what a publisher signs: who says what kind of thing about which case to whom. It names no person.
-
-    A field marked "reserved" is part of the form already, so that what is signed now stays readable, but nothing fills it
-    yet. Whoever reads a body of this version refuses one that is filled (ENVELOPE_MALFORMED): it would otherwise pass over
-    something that the publisher signed and meant.
-    """
+    """Body is what a publisher signs: who says what kind of thing about which case to whom. It names no person."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,7 +227,9 @@ class Body(_message.Message):
 
     @_builtins.property
     def supplements(self) -> Global___RecordReference:
-        """Reserved for readdressing: the record that this one adds to, where keys are given to an agency that had none at first."""
+        """Of a supplement: the record whose sections it has, as they were sealed, and whose content keys it gives to other
+        agencies or keys. Absent in every other record.
+        """
 
     def __init__(
         self,

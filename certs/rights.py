@@ -61,8 +61,8 @@ def members(*, plain: bool = False) -> tuple[Member, ...]:
         Member(AUDIT_OFFICE, "National audit office (sample)", "auditor", {}, {}, _auditor_replay()),
         Member(EXCHANGE, "The exchange itself (sample)", "broker", {}, {}, {}),
     )
-    listed = tuple(_may_ask(each, listed) for each in listed)
-    return tuple(each._replace(publish=_all_plain(each.publish)) for each in listed) if plain else listed
+    asking = tuple(_may_ask(each, listed) for each in listed)
+    return tuple(each._replace(publish=_all_plain(each.publish)) for each in asking) if plain else asking
 
 
 def _may_ask(member: Member, others: tuple[Member, ...]) -> Member:

@@ -1,7 +1,7 @@
 """The part of the spool that says what a supplement is older than: what was read of its original, and what ended it.
 
-A supplement is old news. What corrected or withdrew its original may have come before it, perhaps when nobody here could
-know whose record that was. So every such word is kept, and judged when it matters.
+A supplement is old news. What corrected or withdrew its original may have come before it, perhaps when nobody here
+could know whose record that was. So every such word is kept, and judged when it matters.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Newer(SpoolPart):
                 )
 
     def word(self, body: Body) -> Word | None:
-        """The word that ended a record, or the original of a supplement: it was replaced or withdrawn, or its case closed.
+        """The word that ended a record, or a supplement's original: it was replaced or withdrawn, or its case closed.
 
         A case may be opened again after its closure. So a closure ends only what was issued before it, by the times in
         the record ids.

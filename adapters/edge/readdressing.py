@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.base import DecodedRecord
@@ -35,6 +34,7 @@ from caseexchange.records.v1 import readdress_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from adapters.edge.edge import Edge
     from broker.core.body import Body

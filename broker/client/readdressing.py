@@ -55,7 +55,8 @@ class Readdresser:
             raise SignerNotPrincipal(message, record_id=body.record_id)
         claimed = claim(envelope, body, self.keyring)
         check_signature(claimed)
-        claimed.certificate.check_trusted(body.issued_at_ms, self.clock.now_ms())
+        for each in claimed.signers:
+            each.certificate.check_trusted(body.issued_at_ms, self.clock.now_ms())
         check_sections(body, envelope.sections, complete=True)
         return body
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from adapters.edge.profile import load_profile
 from broker.client.directories import directories_in_force
+from broker.core.body import RecordReference
 from broker.core.encryptionkeys import MLKEM768_X25519
 from broker.core.policy import PublishRight, ReceiveRight, keys_in_force
 from broker.core.streams import StreamPartition
@@ -26,10 +27,12 @@ from broker.trust.keyfolder import entry_of
 from broker.trust.keystatements import state_key, state_retirement
 from certs.development import KEY_FOLDER
 from certs.rights import HEBEI, LAB, NGO, SHANXI, TRUST_DOMAIN
+from tests.integration.test_sealed_edges import found
 from tests.support.exchange import running_exchange
 from tests.support.gateways import receiving
 from tests.support.pki import SamplePki
 from tests.support.process import edge_tables, write_toml
+from tests.support.records import CODEC
 from tests.support.replays import replayed
 
 if TYPE_CHECKING:
@@ -91,12 +94,12 @@ class World:
 
     async def run(self, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
         """Run a command as a program. Return the JSON that it prints."""
-        command = [COMMAND, *map(str, arguments), "--json"]
-        done = await asyncio.to_thread(
-            subprocess.run, command, check=False, capture_output=True, text=True, timeout=120
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, *arguments, "--json", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        assert done.returncode == code, (done.stdout, done.stderr)
-        return dict(json.loads(done.stdout))
+        output, errors = await asyncio.wait_for(process.communicate(), 120)
+        assert process.returncode == code, (output, errors)
+        return dict(json.loads(output))
 
     async def publish(self, profile: Path, kind: str, record: dict[str, Any], case: str) -> str:
         """Publish one record. Return its id."""
@@ -110,20 +113,13 @@ class World:
         bundle = await replayed(self.exchange, self.folder / f"{record_id}-{self.newest.version}.bundle")
         for frame in bundle.frames():
             for entry in getattr(frame, "entries", ()):
-                body = self.exchange.broker and _body(entry.envelope)
-                if body.record_id == record_id:
+                if CODEC.parse_body(entry.envelope.body).record_id == record_id:
                     return str(entry.position), entry.envelope
         raise AssertionError(record_id)
 
     async def verified(self, name: str) -> None:
         report = (await replayed(self.exchange, self.folder / f"{name}.bundle")).report()
         assert report.findings == ()
-
-
-def _body(envelope: Envelope) -> Any:
-    from tests.support.records import CODEC
-
-    return CODEC.parse_body(envelope.body)
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +137,9 @@ async def world(pki: SamplePki, tmp_path: Path) -> AsyncIterator[World]:
 
 async def until(folder: Path, pattern: str, count: int = 1) -> list[Path]:
     async with asyncio.timeout(60):
-        while len(found := sorted(folder.glob(pattern))) < count:  # noqa: ASYNC110 - a folder has no event to wait on
+        while len(found(folder, pattern)) < count:  # noqa: ASYNC110 - a folder has no event to wait on
             await asyncio.sleep(0.02)
-    return found
+    return found(folder, pattern)
 
 
 @contextlib.asynccontextmanager
@@ -171,7 +167,13 @@ CASE = {
     "kind": "CASE_KIND_RESCUED_CHILD",
     "localId": "SYN-CASE-1",
     "narrative": "CANARY of the identity (synthetic)",
-    "photos": [{"content": base64.b64encode(PICTURE).decode(), "mediaType": "image/png"}],
+    "photos": [
+        {
+            "content": base64.b64encode(PICTURE).decode(),
+            "mediaType": "image/png",
+            "sha256": base64.b64encode(hashlib.sha256(PICTURE).digest()).decode(),
+        }
+    ],
 }
 CASES = {"recipients": [HEBEI, NGO], "purpose": "child-rescue"}
 SAMPLES = {"recipients": [LAB], "purpose": "dna-matching"}
@@ -203,9 +205,9 @@ async def test_an_agency_that_gets_a_right_later_reads_what_was_published_before
     place_now, after = await world.original(record_id)
     assert (place_now, after.body, after.signatures) == (place, before.body, before.signatures)
     _, supplement = await world.original(row["supplement"])
-    body = _body(supplement)
-    assert (body.supplements.record_id, body.supplements.record_sha256) == (record_id, before.record_sha256)
-    assert body.sections == _body(before).sections
+    body = CODEC.parse_body(supplement.body)
+    assert body.supplements == RecordReference(record_id, before.record_sha256)
+    assert body.sections == CODEC.parse_body(before.body).sections
     assert [(item.agency, item.sequence) for item in body.recipients] == [(LAB, 1)]
     await world.verified("joined")
 
@@ -232,7 +234,7 @@ async def test_an_agency_that_lost_its_key_asks_and_reads_all_but_what_nobody_ca
         (HEBEI, 1, "accepted"),
         (SHANXI, 2, "accepted"),
     ]
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for profile, code in ((shanxi, 1), (hebei, 0)):
         async with gateway(profile) as own:
             (request,) = await until(own / "outbox", f"ReaddressRequest-{'?' * 36}.json")
@@ -265,5 +267,6 @@ def rotated(world: World, agency: str, use: str) -> Directory:
     stated = state_key(private.stated_as(agency, use, now_ms, now_ms + 30 * DAY_MS), TRUST_DOMAIN, now_ms, signer)
     ends = state_retirement(former, now_ms, TRUST_DOMAIN, now_ms, signer)
     file = entry_of(world.keys(agency), stated).private_file
-    private.save(file)
+    file.write_bytes(private.pem())
+    file.chmod(0o600)
     return with_statements(world.newest, [stated.statement, ends.statement])

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from exchange import Bench
 
 from broker.client.composing import Draft, RecordComposer, SectionDraft
-from broker.client.sealing import Opening, Sealing
+from broker.client.opening import Opening
+from broker.client.sealing import Sealing
 from broker.client.verifying import InForce, RecordVerifier
 from broker.core.body import Recipient
 from broker.core.identity import Principal

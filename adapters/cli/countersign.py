@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,11 @@ import click
 
 from adapters.edge.countersigning import ANSWER, REQUEST, load_signer
 from adapters.terminal import FILE
-from broker.client.opening import open_own
+from broker.client.opening import Opening, plain_contents
 from broker.client.signing import countersign as sign
 from broker.client.signing import outstanding
-from broker.core.errors import InputRefused, SetupInvalid
+from broker.core.errors import InputRefused, SealKeyMissing, SetupInvalid
+from broker.core.sections import check_sections
 from broker.files import PRIVATE_FILE, make_private, read_file, replace_file
 from broker.trust.certificates import principal_of
 from broker.trust.keyfolder import FolderKeys
@@ -22,7 +24,10 @@ from broker.trust.system import forbid_core_dumps
 from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.core.body import Body
+    from broker.core.envelope import Envelope
 
 _MAX_ENVELOPE_BYTES = 8 << 20
 
@@ -73,7 +78,7 @@ def countersign(
         message = f"{request.name} is a record of {body.publisher}, and your certificate is of {principal.agency}"
         raise InputRefused(message)
     click.echo("\n".join(_facts(body, len(outstanding(envelope, body)))))
-    contents = open_own(principal.trust_domain, body, envelope, AesGcmCipher(), FolderKeys(keys) if keys else None)
+    contents = _contents(principal.trust_domain, body, envelope, keys)
     if show is not None:
         _write(contents, show)
         unread = [section.name for section in body.sections if section.name not in contents]
@@ -95,7 +100,8 @@ def countersign(
 
 def _facts(body: Body, missing: int) -> list[str]:
     issued = datetime.fromtimestamp(body.issued_at_ms / 1000, UTC).isoformat(timespec="seconds")
-    related = (("replies to", body.in_reply_to), ("replaces", body.supersedes))
+    original = "" if body.supplements is None else body.supplements.record_id
+    related = (("replies to", body.in_reply_to), ("replaces", body.supersedes), ("supplements", original))
     return [
         f"record {body.record_id}: {body.kind} in case {body.case_id}",
         f"from {body.publisher}/{body.system}, issued at {issued}, purpose {body.purpose}",
@@ -106,7 +112,16 @@ def _facts(body: Body, missing: int) -> list[str]:
     ]
 
 
-def _write(contents: dict[str, bytes], folder: Path) -> None:
+def _contents(trust_domain: str, body: Body, envelope: Envelope, keys: Path | None) -> Mapping[str, bytes]:
+    """What can be read of the record: without the archive key, only what is not sealed."""
+    if keys is not None:
+        with contextlib.suppress(SealKeyMissing):
+            return Opening(AesGcmCipher(), FolderKeys(keys)).open_own(trust_domain, body, envelope).contents
+    check_sections(body, envelope.sections, complete=True)
+    return plain_contents(body, envelope)
+
+
+def _write(contents: Mapping[str, bytes], folder: Path) -> None:
     try:
         make_private(folder)
         for name, content in contents.items():

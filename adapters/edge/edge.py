@@ -26,9 +26,10 @@ from broker.client.checkpoints import present_checkpoints
 from broker.client.composing import RecordComposer
 from broker.client.connection import ConnectionSettings, RenewableChannel
 from broker.client.directories import directories_in_force
+from broker.client.opening import Opening
 from broker.client.publisher import Publisher
 from broker.client.receipts import ReceiptVerifier
-from broker.client.sealing import Opening, Sealing
+from broker.client.sealing import Sealing
 from broker.client.subscriber import Subscriber
 from broker.client.verifying import RecordVerifier
 from broker.core.authorship import read_body

@@ -12,8 +12,8 @@ from adapters.edge.signing import sign_and_spool
 from adapters.folders import ENVELOPE
 from adapters.records.validate import MAX_REQUESTED
 from broker.client.auditor import Auditor
+from broker.client.opening import Opening
 from broker.client.readdressing import Readdresser
-from broker.client.sealing import Opening
 from broker.core.body import Recipient
 from broker.core.bundle import PartitionRecords
 from broker.core.errors import (

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.body import KEY_BYTES
+from broker.client.opening import unwrapped
 from broker.core.disclosure import Disclosure
-from broker.core.errors import DisclosureInvalid, EnvelopeMalformed, SealInvalid, SealKeyMissing, SectionMismatch
-from broker.core.sealing import SealedContent, section_context, unpad, wrap_info
+from broker.core.errors import DisclosureInvalid, EnvelopeMalformed, SealKeyMissing, SectionMismatch
+from broker.core.sealing import SealedContent, section_context, unpad
 from broker.core.sections import check_sections, unsalted
 
 if TYPE_CHECKING:
@@ -96,11 +96,7 @@ class Disclosing(NamedTuple):
         held = () if keys is None else keys.key_ids()
         for wrap in body.key_wraps:
             if keys is not None and wrap.agency == agency and wrap.key_id in held and place in wrap.sections:
-                inside = keys.unwrap(wrap.key_id, wrap.wrapped_keys, wrap_info(self.trust_domain, body, wrap))
-                if len(inside) != KEY_BYTES * len(wrap.sections):
-                    message = "a wrap holds another number of content keys than it says"
-                    raise SealInvalid(message, record_id=body.record_id)
-                return inside[KEY_BYTES * wrap.sections.index(place) :][:KEY_BYTES]
+                return unwrapped(keys, self.trust_domain, body, wrap)[place]
         message = f"the content key of this section was wrapped to no key of {agency} that is here"
         raise SealKeyMissing(message, record_id=body.record_id, section=descriptor.name)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.client.composing import Composed, RecordComposer
-    from broker.client.sealing import Opening
+    from broker.client.opening import Opening
     from broker.core.body import Body
     from broker.core.envelope import Envelope
     from broker.core.policy import Directory
@@ -94,7 +94,7 @@ class Readdresser:
             if not visible_places(directory, agency, new):
                 message = f"{agency} may have no section of the record"
                 raise RightDenied(message, record_id=body.record_id)
-        keys = self.opening.content_keys(directory.trust_domain, self.agency, body, envelope)
-        composed = self.composer.supplement(new, envelope.sections, keys)
+        own = self.opening.open_own(directory.trust_domain, body, envelope)
+        composed = self.composer.supplement(new, envelope.sections, own.content_keys)
         check_sealing(directory, composed.body, composed.body.issued_at_ms)
         return composed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.core.body import KEY_BYTES, KeyWrap
 from broker.core.encryptionkeys import ARCHIVE
 from broker.core.envelope import Section
-from broker.core.errors import EncryptionKeyMissing, SealInvalid, SealKeyMissing
+from broker.core.errors import EncryptionKeyMissing
 from broker.core.policy import keys_in_force, may_be_plain
 from broker.core.sealing import (
     NONCE_BYTES,
@@ -23,7 +23,6 @@ from broker.core.sealing import (
     sealed_for,
     sealed_places,
     section_context,
-    unpad,
     wrap_info,
 )
 from broker.core.sections import SALT_BYTES, salted
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 
     from broker.core.body import Body
     from broker.core.encryptionkeys import EncryptionKey
-    from broker.core.envelope import Envelope
     from broker.core.policy import Directory
-    from broker.ports import Entropy, KeyUnwrapper, KeyWrapper, SectionCipher
+    from broker.ports import Entropy, KeyWrapper, SectionCipher
 
 
 class Protected(NamedTuple):
@@ -152,85 +150,3 @@ def _due(directory: Directory, body: Body) -> list[tuple[EncryptionKey, tuple[in
             due.append((keys[0], places))
     archives = keys_in_force(directory.agency(body.publisher), body.issued_at_ms, ARCHIVE)
     return due + [(key, everything) for key in archives]
-
-
-class Opening(NamedTuple):
-    """What a recipient opens with: the private keys of its agency."""
-
-    cipher: SectionCipher
-    keys: KeyUnwrapper
-
-    def open(self, directory: Directory, agency: str, body: Body, envelope: Envelope) -> dict[str, bytes]:
-        """The contents of the sealed sections in this copy whose content keys were wrapped to a key of the agency.
-
-        Args:
-            directory: the version by which ``check_sealing`` allowed the record.
-            agency: the agency, a recipient of the record.
-            body: the record's body. The sections of the copy were compared with it.
-            envelope: the received copy.
-
-        Raises:
-            SealKeyMissing: the private key is not here.
-            SealInvalid, KeyCommitmentBroken: a wrap or a section is not what the publisher sealed.
-        """
-        present = {section.name for section in envelope.sections}
-        wrap = _own(body, agency, sealed_for(directory, agency, body), self.keys)
-        if wrap is None or not any(body.sections[place].name in present for place in wrap.sections):
-            return {}
-        return self._opened(directory.trust_domain, body, envelope, self._unwrapped(directory.trust_domain, body, wrap))
-
-    def content_keys(self, trust_domain: str, agency: str, body: Body, envelope: Envelope) -> dict[int, bytes]:
-        """The content keys of all sealed sections of a record, by place, for the agency to which all were wrapped.
-
-        That is its publisher, with an archive key. Each key has opened its section when this returns.
-
-        Args:
-            trust_domain: the exchange.
-            agency: the agency.
-            body: the record's body. The sections of the envelope were compared with it.
-            envelope: the record with all of its sections.
-
-        Raises:
-            SealKeyMissing: the private key is not here, or the record was sealed to no archive key.
-            SealInvalid, KeyCommitmentBroken: a wrap or a section is not what the publisher sealed.
-        """
-        everything = sealed_places(body)
-        if not everything:
-            return {}
-        wrap = _own(body, agency, everything, self.keys)
-        if wrap is None:
-            message = "the record was sealed to no archive key of its publisher"
-            raise SealKeyMissing(message, record_id=body.record_id)
-        keys = self._unwrapped(trust_domain, body, wrap)
-        self._opened(trust_domain, body, envelope, keys)
-        return keys
-
-    def _unwrapped(self, trust_domain: str, body: Body, wrap: KeyWrap) -> dict[int, bytes]:
-        keys = self.keys.unwrap(wrap.key_id, wrap.wrapped_keys, wrap_info(trust_domain, body, wrap))
-        if len(keys) != KEY_BYTES * len(wrap.sections):
-            message = "a wrap holds another number of content keys than it says"
-            raise SealInvalid(message, record_id=body.record_id)
-        return {place: keys[KEY_BYTES * number :][:KEY_BYTES] for number, place in enumerate(wrap.sections)}
-
-    def _opened(
-        self, trust_domain: str, body: Body, envelope: Envelope, content_keys: Mapping[int, bytes]
-    ) -> dict[str, bytes]:
-        copies = {section.name: section.content for section in envelope.sections}
-        opened = {}
-        for place, content_key in content_keys.items():
-            section = body.sections[place]
-            if section.name in copies:
-                sealed = SealedContent(copies[section.name], section.key_commitment)
-                context = section_context(trust_domain, body, section)
-                opened[section.name] = unpad(self.cipher.open(content_key, context, sealed))
-        return opened
-
-
-def _own(body: Body, agency: str, places: tuple[int, ...], keys: KeyUnwrapper) -> KeyWrap | None:
-    """The wrap that the agency can open. None: the record has no sealed section for it."""
-    own = [wrap for wrap in body.key_wraps if wrap.agency == agency and wrap.sections == places]
-    if not places or not own:
-        return None
-    held = keys.key_ids()
-    # If it seems to have none of them, it looks again, or says so.
-    return next((wrap for wrap in own if wrap.key_id in held), own[0])

@@ -21,18 +21,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker.client.opening import plain_contents
 from broker.core.authorship import check_proved, check_signature, claim, read_body
 from broker.core.errors import NotAddressed, SealKeyMissing, SectionNotAllowed
 from broker.core.former import check_former
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, by_any
 from broker.core.policy import check_publish, corrects_of_others, visible_sections
 from broker.core.sealing import check_sealing_by_any, sealed_for
-from broker.core.sections import unsalted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.client.sealing import Opening
+    from broker.client.opening import Opening
     from broker.core.body import Body
     from broker.core.envelope import Envelope
     from broker.core.inforce import DirectoryVersion
@@ -152,8 +152,7 @@ class RecordVerifier:
         return _Judged(version, sealed_by, withheld)
 
     def _contents(self, envelope: Envelope, body: Body, directory: Directory) -> dict[str, bytes]:
-        sealed = {section.name for section in body.sections if section.sealed}
-        contents = {section.name: unsalted(section) for section in envelope.sections if section.name not in sealed}
+        contents = plain_contents(body, envelope)
         if self._opening is not None:
             return contents | self._opening.open(directory, self._agency, body, envelope)
         if sealed_for(directory, self._agency, body):

@@ -32,19 +32,6 @@ class Repeats(NamedTuple):
     supplements: RecordReference | None = None
 
 
-class Repeated(NamedTuple):
-    """What of a record decides whether another one is a supplement to it: 65 bytes, however large the record is."""
-
-    record_sha256: bytes
-    terms: bytes
-    is_supplement: bool
-
-
-def repeated(body: Body, record_sha256: bytes) -> Repeated:
-    """What a supplement to this record must have in common with it. ``record_sha256``: of its signed bytes."""
-    return Repeated(record_sha256, repeats(body).terms, body.supplements is not None)
-
-
 def repeats(body: Body) -> Repeats:
     """The digest of all that a supplement repeats of its original, 32 bytes, and the record that this body names."""
     texts = (
@@ -65,33 +52,25 @@ def repeats(body: Body) -> Repeats:
     return Repeats(digest, body.supplements)
 
 
-def check_supplement(supplement: Body, original: Repeated) -> None:
+def check_supplement(supplement: Body, original: Body, original_sha256: bytes) -> None:
     """Check a supplement against the record whose id it names.
 
     Args:
         supplement: a body that names an original.
-        original: what ``repeated`` says of that record.
+        original: the body of the record that has this id.
+        original_sha256: the SHA-256 of its signed bytes.
 
     Raises:
         SupplementInvalid
     """
-    check_named(supplement.record_id, repeats(supplement), original)
+    if original.supplements is not None:
+        _refuse(supplement, "names a record that is a supplement itself")
+    if repeats(supplement).terms != repeats(original).terms:
+        _refuse(supplement, "has another publisher, kind, stream, case or other sections than the record that it names")
+    if supplement.supplements is None or supplement.supplements.record_sha256 != original_sha256:
+        _refuse(supplement, "names a record of this id with other signed bytes")
 
 
-def check_named(record_id: str, supplement: Repeats, original: Repeated) -> None:
-    """The same by the id of the supplement and what it repeats.
-
-    Raises:
-        SupplementInvalid
-    """
-    if original.is_supplement:
-        _refuse(record_id, "names a record that is a supplement itself")
-    if supplement.terms != original.terms:
-        _refuse(record_id, "has another publisher, kind, stream, case or other sections than the record that it names")
-    if supplement.supplements is None or supplement.supplements.record_sha256 != original.record_sha256:
-        _refuse(record_id, "names a record of this id with other signed bytes")
-
-
-def _refuse(record_id: str, what: str) -> NoReturn:
+def _refuse(supplement: Body, what: str) -> NoReturn:
     message = f"the supplement {what}"
-    raise SupplementInvalid(message, record_id=record_id)
+    raise SupplementInvalid(message, record_id=supplement.record_id)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from broker.core.authorship import read_body
 from broker.core.errors import CaseExchangeError, LogCorrupt, SupplementInvalid
-from broker.core.supplements import check_supplement, repeated
+from broker.core.supplements import check_supplement
 from broker.services.accepted import record_of
 from broker.services.recordchecks import Checked, numbers_of
 
@@ -40,7 +40,7 @@ class SupplementChecks:
         original = None if appended is None else await self._original(appended.position)
         if original is not None:
             try:
-                check_supplement(item.body, repeated(original[0], original[1]))
+                check_supplement(item.body, *original)
             except SupplementInvalid as refused:
                 refused.numbers = numbers_of(item.body)
                 return refused

@@ -41,7 +41,6 @@ def test_no_module_between_publisher_and_subscriber_takes_the_salt_off_a_section
         "core/sections.py",
         "core/audit/judge.py",
         "client/opening.py",
-        "client/verifying.py",
         "services/versions.py",
     }
     # A holder discloses what it may read, and who got it checks it.

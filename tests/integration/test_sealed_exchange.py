@@ -19,9 +19,10 @@ import pytest
 
 from broker.client.composing import Draft, RecordComposer, SectionDraft
 from broker.client.connection import ConnectionSettings, open_channel
+from broker.client.opening import Opening
 from broker.client.publisher import Published, Publisher
 from broker.client.receipts import ReceiptVerifier
-from broker.client.sealing import Opening, Sealing
+from broker.client.sealing import Sealing
 from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.client.verifying import RecordVerifier
 from broker.core.body import Recipient

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.client.composing import Draft, RecordComposer, SectionDraft
-from broker.client.sealing import Opening, Sealing
+from broker.client.opening import Opening
+from broker.client.sealing import Sealing
 from broker.client.verifying import RecordVerifier
 from broker.core.body import Recipient
 from broker.core.identity import Principal

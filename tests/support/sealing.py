@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from broker.client.sealing import Opening, Sealing
+from broker.client.opening import Opening
+from broker.client.sealing import Sealing
 from broker.core.encryptionkeys import MLKEM768_X25519, EncryptionKey
 from broker.core.errors import SealKeyMissing
 from broker.trust.hpke import HpkeWrapper, PrivateEncryptionKey

@@ -233,8 +233,8 @@ class Ordered(NamedTuple):
 class EntryFacts(NamedTuple):
     """What the judgement of the whole bundle needs to know about one entry.
 
-    ``sections``: name and audience of each section that the publisher signed. ``again``: it was published again, with a
-    former receipt that counts. ``erased``: the sections that were, as its copy says. Times are epoch milliseconds.
+    ``sections``: name and audience of each one signed. ``again``: published again, with a former receipt that counts.
+    ``erased``: sections that were, as its copy says. ``signer_end``: its certificate's later end. Times are epoch ms.
     """
 
     position: Position
@@ -254,7 +254,6 @@ class EntryFacts(NamedTuple):
     again: bool = False
     erased: tuple[str, ...] = ()
     signer_end: SignerEnd = SignerEnd()
-    """What became of its signer's certificate after the time at which the record was judged, as the bundle says."""
     repeats: Repeats = Repeats()
 
 

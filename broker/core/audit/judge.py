@@ -142,13 +142,11 @@ class BatchJudge:
             former = self._former(entry, body, report)
             withheld = self._check_at_the_time(entry, body, former)
         except CaseExchangeError as refused:
-            record_id = body.record_id if body is not None else ""
-            which = identified(entry.envelope)
-            report.findings.append(error(refused.reason, refused.message, record_id, entry.position, which))
+            which = ("" if body is None else body.record_id, entry.position, identified(entry.envelope))
+            report.findings.append(error(refused.reason, refused.message, *which))
             # Without the list of revoked keys the signature itself still holds.
             withheld, holds = (), isinstance(refused, RevocationUnavailable)
         if body is not None:
-            recipients = tuple((recipient.agency, recipient.sequence) for recipient in body.recipients)
             judged_at_ms = entry.accepted_at_ms if former is None else former.accepted_at_ms
             report.facts.append(
                 EntryFacts(
@@ -160,7 +158,7 @@ class BatchJudge:
                     body.publisher,
                     body.system,
                     body.kind,
-                    recipients,
+                    body.recipients,
                     len(withheld),
                     body.case_id,
                     body.issued_at_ms,

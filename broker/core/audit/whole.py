@@ -110,8 +110,7 @@ class BundleAudit:
         self._erasures = ErasureAudit(header)
         self._fates = Fates()
         self._republished: list[Republished] = []
-        self._records = 0
-        self._withheld = 0
+        self._records = self._withheld = 0
         # (1) Which exchange.
         if header.trust_domain != directory.trust_domain:
             self.add(error("HEADER_INVALID", "the bundle's header names another exchange than the directory"))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.client.composing import Draft, RecordComposer, SectionDraft
-from broker.client.sealing import Opening
+from broker.client.opening import Opening
 from broker.client.verifying import RecordVerifier
 from broker.core.body import Recipient
 from broker.core.encryptionkeys import MLKEM768_X25519, P256

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.core.body import Body, KeyWrap, NamedSigner, Recipient, Routing, SectionDescriptor
+from broker.core.body import Body, KeyWrap, NamedSigner, Recipient, RecordReference, Routing, SectionDescriptor
 from broker.core.bundle import BundleEntry, PartitionRecords
 from broker.core.envelope import BODY_TYPE, Envelope, Section, Signature
 from broker.core.errors import EnvelopeMalformed
@@ -112,20 +112,29 @@ def test_a_section_whose_protection_does_not_fit_its_commitment_is_refused(place
         CODEC.parse_body(message.SerializeToString())
 
 
-RESERVED: list[tuple[str, Callable[[envelope_pb2.Body], object]]] = [
-    ("supplements", lambda body: body.supplements.MergeFrom(envelope_pb2.RecordReference(record_id=BODY.record_id))),
-    ("an empty reference", lambda body: body.supplements.SetInParent()),
-]
+ORIGINAL = RecordReference("01990000-0000-7000-8000-0000000000ff", b"\x07" * 32)
 
 
-@pytest.mark.parametrize("fill", [fill for _, fill in RESERVED], ids=[name for name, _ in RESERVED])
-def test_a_field_that_nothing_fills_yet_is_refused_when_it_is_filled(
-    fill: Callable[[envelope_pb2.Body], object],
-) -> None:
-    message = envelope_pb2.Body.FromString(CODEC.encode_body(BODY))
-    fill(message)
-    with pytest.raises(EnvelopeMalformed, match="does not accept"):
-        CODEC.parse_body(message.SerializeToString())
+def test_a_supplement_names_its_original() -> None:
+    supplement = replace(BODY, supplements=ORIGINAL)
+    assert CODEC.parse_body(CODEC.encode_body(supplement)) == supplement
+    assert (supplement.original_id, BODY.original_id) == (ORIGINAL.record_id, BODY.record_id)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        RecordReference("", b""),
+        ORIGINAL._replace(record_sha256=b"short"),
+        ORIGINAL._replace(record_id="no id"),
+        # The exchange's own records have ids of version 8.
+        ORIGINAL._replace(record_id="01990000-0000-8000-8000-0000000000ff"),
+        ORIGINAL._replace(record_id=BODY.record_id),
+    ],
+)
+def test_a_body_that_names_no_record_of_an_agency_as_its_original_is_refused(named: RecordReference) -> None:
+    with pytest.raises(EnvelopeMalformed, match="supplements is"):
+        CODEC.parse_body(CODEC.encode_body(replace(BODY, supplements=named)))
 
 
 SIGNER = BODY.signers[0]

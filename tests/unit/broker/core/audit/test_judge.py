@@ -38,6 +38,7 @@ from broker.core.inforce import CHANGE_OF_DIRECTORY_MS, DirectoryVersion, Signer
 from broker.core.receipt import ReceiptStatement, SignedReceipts, portable_receipt, receipts_message
 from broker.core.reigns import OfReign
 from broker.core.streams import Position, StreamPartition
+from broker.core.supplements import repeats
 from broker.core.tree.merkle import leaf_hash
 from broker.wire.receipts import receipt_bytes
 from tests.support.bundles import LyingExchange, audit_record, manifest, without_right
@@ -138,6 +139,7 @@ def test_of_a_good_entry_its_facts_and_its_leaf_are_reported(pki: SamplePki, ent
                 (("case", frozenset()),),
                 entry.envelope.record_sha256,
                 signer_end=SignerEnd(None, pki.keyring().signer(pki.signer().certificate_sha256).ended_at_ms),
+                repeats=repeats(CODEC.parse_body(entry.envelope.body)),
             )
         ],
         [],

@@ -22,6 +22,7 @@ from broker.core.audit.findings import (
 )
 from broker.core.audit.sequences import COVERED_WITHIN_MS
 from broker.core.audit.whole import BundleAudit
+from broker.core.body import RecordReference
 from broker.core.bundle import (
     BundleEnd,
     BundleHeader,
@@ -34,6 +35,7 @@ from broker.core.bundle import (
 from broker.core.inforce import CHANGE_OF_DIRECTORY_MS
 from broker.core.reigns import OfReign
 from broker.core.streams import STREAMS, Position, StreamPartition
+from broker.core.supplements import Repeats
 from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.signing import note_verifier
 from tests.support.bundles import LyingExchange
@@ -415,3 +417,52 @@ def test_an_old_gap_stays_a_gap_when_newer_numbers_were_just_accepted(pki: Sampl
     auditing = Auditing(pki, made_at_ms=NOW + COVERED_WITHIN_MS + 5)
     auditing.partition(batch(facts(0, ("lab", 1)), facts(1, ("lab", 3)), facts(2, ("lab", 4), at_ms=NOW + 5)))
     assert codes(auditing.finish()) == ["SEQUENCE_GAP"]
+
+
+# --- supplements ---
+
+TERMS = b"t" * 32
+
+
+def original(number: int) -> EntryFacts:
+    return facts(number, ("lab", number + 1))._replace(record_sha256=bytes([number]) * 32, repeats=Repeats(TERMS))
+
+
+def supplement(number: int, named: EntryFacts) -> EntryFacts:
+    reference = RecordReference(named.record_id, named.record_sha256)
+    return original(number)._replace(repeats=Repeats(TERMS, reference))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda one: one, []),
+        (lambda one: one._replace(repeats=one.repeats._replace(terms=b"o" * 32)), ["SUPPLEMENT_INVALID"]),
+        (
+            lambda one: one._replace(
+                repeats=Repeats(TERMS, RecordReference(one.repeats.supplements.record_id, b"o" * 32))
+            ),
+            ["SUPPLEMENT_INVALID"],
+        ),
+        # The log may have deleted the original.
+        (lambda _: supplement(2, original(9)), []),
+    ],
+    ids=["honest", "other terms", "other bytes", "of a record that is not here"],
+)
+def test_a_supplement_that_does_not_repeat_its_original_is_found(
+    pki: SamplePki, change: Callable[[EntryFacts], EntryFacts], found: list[str], *, turned: bool
+) -> None:
+    auditing = Auditing(pki)
+    entries = [original(0), change(supplement(1, original(0)))]
+    auditing.partition(batch(*(reversed(entries) if turned else entries)))
+    assert [code for code in codes(auditing.finish()) if code == "SUPPLEMENT_INVALID"] == found
+
+
+def test_a_supplement_to_a_supplement_is_found(pki: SamplePki) -> None:
+    auditing = Auditing(pki)
+    first = supplement(1, original(0))
+    second = supplement(2, first)
+    auditing.partition(batch(original(0), first, second))
+    (finding,) = [each for each in auditing.finish().findings if each.code == "SUPPLEMENT_INVALID"]
+    assert (finding.record_id, finding.position) == (second.record_id, second.position)

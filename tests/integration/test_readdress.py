@@ -30,6 +30,7 @@ from certs.rights import HEBEI, LAB, NGO, SHANXI, TRUST_DOMAIN
 from tests.integration.test_sealed_edges import found
 from tests.support.exchange import running_exchange
 from tests.support.gateways import receiving
+from tests.support.kafkaexchange import OnKafka
 from tests.support.pki import SamplePki
 from tests.support.process import edge_tables, write_toml
 from tests.support.records import CODEC
@@ -127,11 +128,15 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
     return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki", plain=False)
 
 
-@pytest.fixture
-async def world(pki: SamplePki, tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def world(request: pytest.FixtureRequest, pki: SamplePki, tmp_path: Path) -> AsyncIterator[World]:
+    sections: dict[str, Any] = {}
+    if request.param == "kafka":
+        cluster, keys = request.getfixturevalue("kafka_cluster"), request.getfixturevalue("kafka_keys")
+        sections = OnKafka(cluster, keys, pki, tmp_path).sections()
     directory = tmp_path / "directory.json"
     directory.write_bytes(pki.directory.document)
-    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(directory)}) as exchange:
+    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(directory)}, **sections) as exchange:
         yield World(exchange, tmp_path, directory)
 
 
@@ -257,6 +262,34 @@ async def test_an_agency_that_lost_its_key_asks_and_reads_all_but_what_nobody_ca
     assert [(row["publisher"], row["records"]) for row in again["requests"]] == [(SHANXI, 1)]
     await world.verified("lost")
     assert await world.exchange.broker.log.end_offset(StreamPartition("audit", 0)) > 0
+
+
+async def test_a_supplement_to_what_was_read_and_to_what_was_withdrawn_is_no_news(world: World) -> None:
+    police = world.profile(SHANXI, SampleRequest=SAMPLES, Correction={**SAMPLES, "stream": "dna"})
+    first, second, last = [
+        await world.publish(police, "SampleRequest", {"barcode": number, "role": "SAMPLE_ROLE_CHILD"}, number)
+        for number in ("SYN-1", "SYN-2", "SYN-3")
+    ]
+    lab = world.profile(LAB, "SampleRequest", "Correction")
+    async with gateway(lab) as folder:
+        files = await until(folder / "outbox", f"SampleRequest-{'?' * 36}.json", 3)
+    before = {path.name: path.stat().st_mtime_ns for path in files}
+    withdrawn = {"kind": "CORRECTION_KIND_WITHDRAW"}
+    await world.publish(police, "Correction", withdrawn, "SYN-2")
+    said = await world.run("readdress", "send", "--profile", police, first, second, "--to", LAB, code=1)
+    assert {row["record_id"]: row.get("reason", row["result"]) for row in said["records"]} == {
+        first: "accepted",
+        second: "SUPERSEDED",
+    }
+    # All that was sent before this one has come when it is there.
+    end = await world.publish(police, "SampleRequest", {"barcode": "SYN-4", "role": "SAMPLE_ROLE_CHILD"}, "SYN-1")
+    async with gateway(lab) as folder:
+        await until(folder / "outbox", f"SampleRequest-{end}.json")
+    files = found(folder / "outbox", f"SampleRequest-{'?' * 36}.json")
+    assert {path.name for path in files} == {f"SampleRequest-{one}.json" for one in (first, second, last, end)}
+    assert {path.name: path.stat().st_mtime_ns for path in files if end not in path.name} == before
+    assert found(folder / "quarantine", "*") == []
+    await world.verified("news")
 
 
 def rotated(world: World, agency: str, use: str) -> Directory:

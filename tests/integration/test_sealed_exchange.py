@@ -100,6 +100,7 @@ SAID = (
     Said("Tip", "cases", "child-rescue", NGO, (SHANXI, HEBEI, MINISTRY)),
     Said("Closure", "cases", "case-closure", SHANXI, (HEBEI, MINISTRY, LAB, NGO)),
     Said("Correction", "dna", "correction", SHANXI, (HEBEI, MINISTRY, LAB, NGO)),
+    Said("ReaddressRequest", "cases", "readdressing", HEBEI, (SHANXI, LAB)),
     Said("PublicNotice", "notices", "public-appeal", MINISTRY, (SHANXI, HEBEI, NGO, MINISTRY)),
 )
 NAMES = ("case", "identity", "photos")

@@ -190,7 +190,7 @@ class Agency:
     async def _reply(self, to: Body, item: ToPublish) -> Accepted:
         kind = kind_of(item.record)
         content = item.record.SerializeToString(deterministic=True)
-        place = (hashlib.sha256(to.record_id.encode() + content).digest(), f"{kind} in reply to {to.record_id}")
+        place = (hashlib.sha256(to.original_id.encode() + content).digest(), f"{kind} in reply to {to.original_id}")
 
         def sign() -> str:
             with self._edge.spool.transaction():

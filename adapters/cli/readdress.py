@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from adapters.edge.edge import Edge
     from adapters.edge.profile import GatewayProfile, Route
     from adapters.edge.readdressing import Readdressed
+    from adapters.ownfiles import OwnFiles
     from broker.core.errors import CaseExchangeError
 
 _LEAST_DIGITS: Final = 8
@@ -38,7 +39,9 @@ _PURPOSE: Final = "readdressing"
 
 @click.group(no_args_is_help=True)
 def readdress() -> None:
-    """Seal your records again, for who has joined or has lost a key. Or ask others to do so.
+    """Seal records again, for others or a new key.
+
+    It is for agencies that join, get a right, or lose a key, and it also asks others to do so (docs/keys.md).
 
     Example:  case-exchange readdress send --profile shanxi.toml --request request.json
     """
@@ -66,32 +69,31 @@ def send(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Seal records of yours again, for other agencies or for the newest key of a recipient.
+    """Seal your records again, and publish them.
 
-    Each goes as a supplement: a signed record that names the original and has the same sections. The original, its
-    signature and its place stay. The rights of today's directory count. Your archive key opens the records. What was
-    corrected, withdrawn or closed since, as far as this spool knows, is not sent.
+    They are for other agencies, or for the newest key of a recipient. Each goes as a supplement: a signed record that
+    names the original and has the same sections. The original, its signature and its place stay. The rights of today's
+    directory count. Your archive key opens the records. What was corrected, withdrawn or closed since, as far as this
+    spool knows, is not sent.
 
     Stop the gateway first: only one process can use a spool.
 
     Exit codes: 0 every record was sent (or can be), 1 one cannot be, or waits, or the broker did not answer, 2 wrong
     settings, 130 Ctrl-C.
 
-    Example:  case-exchange readdress send --profile shanxi.toml 0199…-7a01 --to hebei-police --dry-run
+    Example:  case-exchange readdress send --profile shanxi.toml RECORD_ID --to hebei-police --dry-run
     """
     profile, routes = load_profile(profile_path)
     asked = request is not None
     if asked and (agencies or record_ids or envelopes):
         message = "--request says which records and for whom: give it alone"
         raise click.UsageError(message)
-    if request is not None:
-        agencies, record_ids = _asked(request)
-    if not agencies or not (record_ids or envelopes):
+    if request is None and (not agencies or not (record_ids or envelopes)):
         message = "name records (RECORD_ID, --envelope) and agencies (--to), or give --request"
         raise click.UsageError(message)
     telemetry.configure("error")
     folder = keys or profile.agency.encryption_keys
-    work = _Work(profile, routes, agencies, folder, dry_run=dry_run, asked=asked)
+    work = _Work(profile, routes, agencies, folder, dry_run=dry_run, request=request)
     rows = run_until_asked(lambda: work.run(record_ids, envelopes), profile.gateway.drain_seconds)
     good = sum(row["result"] in {"accepted", "would be sent"} for row in rows)
     if as_json:
@@ -109,10 +111,10 @@ def send(
 @click.option("--purpose", default=_PURPOSE, show_default=True, help="A purpose that the directory lists.")
 @json_option
 def ask(profile_path: Path, *, key_id: str, purpose: str, as_json: bool) -> None:
-    """Ask publishers to seal again what came here sealed to a key that you lost.
+    """Ask publishers to seal records to you again.
 
-    These are the records in quarantine/ that need the key. Each publisher gets a signed request with their ids. First
-    retire the key and state another one, and wait until the directory lists it.
+    These are the records in quarantine/ that need a key that you lost. Each publisher gets a signed request with their
+    ids. First retire the key and state another one, and wait until the directory lists it.
 
     Stop the gateway first: only one process can use a spool.
 
@@ -148,20 +150,22 @@ class _Work:
         keys: Path,
         *,
         dry_run: bool,
-        asked: bool,
+        request: Path | None,
     ) -> None:
         self._profile, self._routes, self._agencies, self._keys = profile, routes, agencies, keys
-        self._dry_run, self._asked = dry_run, asked
+        self._dry_run, self._request = dry_run, request
 
     async def run(self, record_ids: Sequence[str], envelopes: Sequence[Path]) -> list[dict[str, Any]]:
         """One row for each record."""
         async with open_edge(self._profile) as edge:
             readdressing = Readdressing(edge, self._keys)
-            how = {"dry_run": self._dry_run, "asked": self._asked}
-            made = [await readdressing.from_log(record_id, self._agencies, **how) for record_id in record_ids]
+            agencies, how = self._agencies, {"dry_run": self._dry_run, "asked": self._request is not None}
+            if self._request is not None:
+                agencies, record_ids = await asyncio.to_thread(_asked, self._request, edge.own_files)
+            made = [await readdressing.from_log(record_id, agencies, **how) for record_id in record_ids]
             for path in envelopes:
                 envelope = edge.codec.decode_envelope(read_file(path, MAX_ENVELOPE_BYTES))
-                made.append(await asyncio.to_thread(readdressing.readdress, envelope, self._agencies, **how))
+                made.append(await asyncio.to_thread(readdressing.readdress, envelope, agencies, **how))
             results = {} if self._dry_run else await _publish(edge, self._profile, self._routes)
         return [self._row(item, results) for item in made]
 
@@ -202,9 +206,9 @@ async def _publish(
     return {settled.record_id: settled.result async for settled in outbound.publishing()}
 
 
-def _asked(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _asked(path: Path, own: OwnFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Who asks in a ReaddressRequest of the outbox, and for which records."""
-    decoded = RECORD_JSON.decode(Source(read_file(path, Limits().bytes)), Limits())
+    decoded = RECORD_JSON.decode(Source(own.read(path, Limits().bytes)), Limits())
     records = [item.record for item in decoded.records]
     asker = folders.sender_of(path)
     if len(records) != 1 or not isinstance(records[0], readdress_pb2.ReaddressRequest) or asker in {"", "unknown"}:

@@ -126,6 +126,7 @@ async def _facts(delivered: Delivered, opened: Opened) -> dict[str, Any]:
         "position": str(delivered.position),
         "attempt": delivered.attempt,
         "record_id": body.record_id,
+        "supplements": "" if body.supplements is None else body.original_id,
         "kind": body.kind,
         "case_id": body.case_id,
         "publisher": body.publisher,

@@ -83,6 +83,7 @@ def _opened(verified: VerifiedRecord, copy: ReceivedCopy, spool: Spool) -> Opene
     found = not_obeyed(record, verified, spool)
     with spool.transaction():
         spool.numbers.add_original(body.original_id, body.kind, body.case_id, body.publisher)
+        spool.newer.add_opened(body, verified.record_sha256)
         spool.newer.add_word(record, body, verified.corrects_of_others)
         spool.received.add(copy)
     if found:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapters.base import DecodedRecord
+from adapters.edge.again import asked_seconds
 from adapters.edge.profile import Route
 from adapters.edge.signing import sign_and_spool
 from adapters.folders import ENVELOPE
@@ -20,6 +21,8 @@ from broker.core.errors import (
     CaseExchangeError,
     EnvelopeMalformed,
     NotAddressed,
+    ProofNotReady,
+    QuotaExceeded,
     RecordUnknown,
     SpoolUnavailable,
     Superseded,
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from broker.core.envelope import Envelope
 
 MAX_ENVELOPE_BYTES: Final = 16 << 20
+_MOST_ATTEMPTS: Final = 60
+_LEAST_WAIT_SECONDS: Final = 0.1
 
 
 class Readdressed(NamedTuple):
@@ -60,16 +65,30 @@ class _DryRunError(Exception):
 async def own_record(edge: Edge, record_id: str) -> Envelope:
     """A record of this agency as the broker's log has it, with all sections. The broker writes down that it was read.
 
+    If another long call of the agency is under way, or no checkpoint covers the record yet, it asks again.
+
     Raises:
         CaseExchangeError: as ``Auditor.prove_record``.
     """
+    for _ in range(_MOST_ATTEMPTS - 1):
+        try:
+            return await _proved(edge, record_id)
+        except (QuotaExceeded, ProofNotReady) as busy:
+            await asyncio.sleep(max(asked_seconds(busy), _LEAST_WAIT_SECONDS))
+    return await _proved(edge, record_id)
+
+
+async def _proved(edge: Edge, record_id: str) -> Envelope:
+    found = None
+    # To the end: until then the call is under way, and an agency has one such call at a time.
     async for frame in Auditor(edge.channel).prove_record(record_id, without_cosignatures=True):
         records = frame_from(frame.data)
         if isinstance(records, PartitionRecords):
-            for entry in records.entries:
-                return entry.envelope
-    message = "the broker's proof has no record"
-    raise RecordUnknown(message)
+            found = next((entry.envelope for entry in records.entries), found)
+    if found is None:
+        message = "the broker's proof has no record"
+        raise RecordUnknown(message)
+    return found
 
 
 class Readdressing:
@@ -158,9 +177,11 @@ def unreadable(edge: Edge, quarantine: Path, key_id: str) -> Iterator[tuple[str,
             body = edge.codec.parse_body(edge.codec.decode_envelope(read_file(path, MAX_ENVELOPE_BYTES)).body)
         except (EnvelopeMalformed, OSError):
             continue
+        if edge.spool.newer.was_opened(body.original_id):
+            continue
         for wrap in body.key_wraps:
             whole = wrap.key_id.hex()
-            if wrap.agency == edge.agency and whole.startswith(key_id) and not edge.spool.newer.read(body.original_id):
+            if wrap.agency == edge.agency and whole.startswith(key_id):
                 yield body.publisher, body.original_id, whole
 
 

@@ -61,7 +61,11 @@ class Delivery:
         self.record: Final = opened.record
         """The message. The fields of withheld sections are missing."""
         self.body: Final[Body] = opened.verified.body
-        """The body that the publisher signed: record id, kind, case id, publisher, recipients, purpose, times."""
+        """The body that the publisher signed: record id, kind, case id, publisher, recipients, purpose, times.
+
+        A supplement is another copy of the record ``body.original_id``. So count records by that: it may have come
+        before, with as many or fewer sections.
+        """
         self.not_obeyed: Final = opened.not_obeyed
         """Why this Correction, Closure or supplement does not count here, as a code. Empty: it counts."""
         self.withheld_sections: Final = opened.verified.withheld_sections

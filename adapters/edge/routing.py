@@ -10,6 +10,7 @@ from broker.client.composing import Draft, SectionDraft
 from broker.core.body import Recipient
 from broker.core.errors import InputRefused, SupplementInvalid
 from broker.core.strict import unknown
+from broker.core.supplements import check_supplement
 from caseexchange.records.v1 import case_pb2, dna_pb2, notice_pb2
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def reply_draft(record: Record, route: Route, to: Body, spool: Spool) -> Draft:
     Raises:
         SpoolUnavailable
     """
-    return _draft(record, route, to.case_id, to.record_id, spool)
+    return _draft(record, route, to.case_id, to.original_id, spool)
 
 
 def _draft(record: Record, route: Route, case_id: str, in_reply_to: str, spool: Spool) -> Draft:
@@ -169,8 +170,12 @@ def not_obeyed(record: Record, verified: VerifiedRecord, spool: Spool) -> str:
 
 
 def _check_known(body: Body, named: RecordReference, spool: Spool) -> None:
-    known, digests = spool.numbers.original(named.record_id), spool.received.digests(named.record_id)
-    # A copy that did not verify may be among them.
+    original = spool.newer.opened(named.record_id)
+    if original is not None:
+        check_supplement(body, original)
+        return
+    # It came and could not be opened: copies that did not verify may be among these. Or a supplement came before it.
+    digests, known = spool.received.digests(named.record_id), spool.numbers.original(named.record_id)
     fits = known is None or (known.kind, known.publisher) == (body.kind, body.publisher)
     if not fits or (digests and named.record_sha256 not in digests):
         message = "the supplement names a record that came here with other signed bytes, or from another publisher"

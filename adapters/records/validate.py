@@ -96,9 +96,9 @@ def validate(record: Record, withheld: Collection[str] = ()) -> list[Issue]:
 def _request(record: readdress_pb2.ReaddressRequest, issues: IssueList) -> None:
     # Nothing but ids has a place in it, so it cannot name a person.
     if len(record.record_ids) > MAX_REQUESTED or not all(map(is_uuid, record.record_ids)):
-        issues.reject_record("REQUEST_INVALID", "record_ids", f"not a list of at most {MAX_REQUESTED} record ids")
+        issues.reject_record("RECORD_ID_INVALID", "record_ids", f"not a list of at most {MAX_REQUESTED} record ids")
     if record.lost_key_id and not _KEY_ID.fullmatch(record.lost_key_id):
-        issues.reject_record("REQUEST_INVALID", "lost_key_id", "not the id of an encryption key")
+        issues.reject_record("KEY_ID_INVALID", "lost_key_id", "not the id of an encryption key")
 
 
 def _times(message: Message, prefix: str, issues: IssueList) -> None:

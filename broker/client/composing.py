@@ -150,15 +150,10 @@ class RecordComposer:
 
     def supplement(self, body: Body, sections: tuple[Section, ...], content_keys: Mapping[int, bytes]) -> Composed:
         """Sign a body that names its original (broker/client/readdressing.py), as a new one. Raises as ``compose``."""
-        now_ms = self._clock.now_ms()
-        signers = self._signing.signers(self._principal.agency, body.kind, now_ms, self._signer)
-        new = replace(
-            body,
-            record_id=self._entropy.record_id(),
-            system=self._principal.system,
-            issued_at_ms=now_ms,
-            signers=signers.named,
-        )
+        now_ms, system = self._clock.now_ms(), self._principal.system
+        signers = self._signing.signers(body.publisher, body.kind, now_ms, self._signer)
+        record_id = self._entropy.record_id()
+        new = replace(body, record_id=record_id, system=system, issued_at_ms=now_ms, signers=signers.named)
         new = replace(new, key_wraps=()) if self._sealing is None else self._sealing.wrapped(new, content_keys)
         return self._signed(signers, new, sections)
 

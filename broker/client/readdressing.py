@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.authorship import check_signature, claim, read_body
 from broker.core.body import Recipient, RecordReference
-from broker.core.errors import InputRefused, RightDenied, SignerNotPrincipal
+from broker.core.errors import NotReaddressable, RightDenied, SignerNotPrincipal
 from broker.core.policy import check_publish, check_times, visible_places
 from broker.core.sealing import check_sealing
 from broker.core.sections import check_sections
@@ -47,7 +47,8 @@ class Readdresser:
         Raises:
             SignerNotPrincipal: another agency published it.
             EnvelopeMalformed, SignatureRefused: this agency did not sign it, or its signer is not trusted any more.
-            SectionMismatch: a section is missing, for example an erased one, or is not the signed one.
+            NotReaddressable: sections of it were erased.
+            SectionMismatch: a section is missing, or is not the signed one.
         """
         body = read_body(envelope, self.codec)
         if body.publisher != self.agency:
@@ -55,8 +56,11 @@ class Readdresser:
             raise SignerNotPrincipal(message, record_id=body.record_id)
         claimed = claim(envelope, body, self.keyring)
         check_signature(claimed)
-        for each in claimed.signers:
-            each.certificate.check_trusted(body.issued_at_ms, self.clock.now_ms())
+        for signed in claimed.signers:
+            signed.certificate.check_trusted(body.issued_at_ms, self.clock.now_ms())
+        if envelope.erased:
+            message = f"erased for good: {', '.join(envelope.erased)}"
+            raise NotReaddressable(message, record_id=body.record_id)
         check_sections(body, envelope.sections, complete=True)
         return body
 
@@ -74,7 +78,7 @@ class Readdresser:
             RightDenied, PeerUnknown, SealingRequired: today's directory does not allow it.
             RecordExpired: its own time is over.
             EncryptionKeyMissing: a recipient has no key in force.
-            InputRefused: it has sections that its publisher gave to other agencies by name only.
+            NotReaddressable: it has sections that its publisher gave to other agencies by name only.
         """
         body, directory = self.original(envelope), self.directory()
         agencies = frozenset(recipient.agency for recipient in recipients)
@@ -84,7 +88,7 @@ class Readdresser:
                 sections[place] = section._replace(audience=section.audience & agencies)
                 if not sections[place].audience:
                     message = "a section of the record was given to other agencies by name"
-                    raise InputRefused(message, record_id=body.record_id, section=section.name)
+                    raise NotReaddressable(message, record_id=body.record_id, section=section.name)
         named = body.supplements or RecordReference(body.record_id, envelope.record_sha256)
         new = replace(body, recipients=tuple(recipients), sections=tuple(sections), supplements=named)
         # Before anything is opened.

@@ -127,6 +127,13 @@ class Superseded(InputRefused):
     remedy = "Send the newer record instead."
 
 
+class NotReaddressable(InputRefused):
+    """Nobody can seal the record again: some of its sections were erased, or were given to other agencies by name."""
+
+    reason = "NOT_READDRESSABLE"
+    remedy = "Publish as a new record what is left of it, if the agency may have that."
+
+
 class SupplementInvalid(InputRefused):
     """A record says that it supplements another one, and that one is not what it says."""
 

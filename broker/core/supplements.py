@@ -7,7 +7,7 @@ a key to see that. New are only the wraps, with the same content keys. Its body 
 The check: the original is the record that the supplement names (id and digest), is no supplement itself, and the
 supplement repeats of it publisher, kind, stream, case, purpose, ``in_reply_to``, ``supersedes`` and expiry, and of each
 section the name, type, digest, key commitment, and whether it is for named agencies only. Broker and auditor
-use it where they have the original. A recipient compares what it keeps of it.
+use it where they have the original, and a recipient that has opened it.
 
 docs/adr/0057-readdressing.md has the reasons.
 """
@@ -32,6 +32,19 @@ class Repeats(NamedTuple):
     supplements: RecordReference | None = None
 
 
+class Repeated(NamedTuple):
+    """What of a record decides whether another one is a supplement to it: 65 bytes, however large the record is."""
+
+    record_sha256: bytes
+    terms: bytes
+    is_supplement: bool
+
+
+def repeated(body: Body, record_sha256: bytes) -> Repeated:
+    """What a supplement to this record must have in common with it. ``record_sha256``: of its signed bytes."""
+    return Repeated(record_sha256, repeats(body).terms, body.supplements is not None)
+
+
 def repeats(body: Body) -> Repeats:
     """The digest of all that a supplement repeats of its original, 32 bytes, and the record that this body names."""
     texts = (
@@ -52,22 +65,23 @@ def repeats(body: Body) -> Repeats:
     return Repeats(digest, body.supplements)
 
 
-def check_supplement(supplement: Body, original: Body, original_sha256: bytes) -> None:
+def check_supplement(supplement: Body, original: Repeated | None) -> None:
     """Check a supplement against the record whose id it names.
 
     Args:
         supplement: a body that names an original.
-        original: the body of the record that has this id.
-        original_sha256: the SHA-256 of its signed bytes.
+        original: what ``repeated`` says of that record. None: there is none that can be compared.
 
     Raises:
         SupplementInvalid
     """
-    if original.supplements is not None:
+    if original is None:
+        _refuse(supplement, "names a record that the log does not have, or not whole")
+    if original.is_supplement:
         _refuse(supplement, "names a record that is a supplement itself")
-    if repeats(supplement).terms != repeats(original).terms:
+    if repeats(supplement).terms != original.terms:
         _refuse(supplement, "has another publisher, kind, stream, case or other sections than the record that it names")
-    if supplement.supplements is None or supplement.supplements.record_sha256 != original_sha256:
+    if supplement.supplements is None or supplement.supplements.record_sha256 != original.record_sha256:
         _refuse(supplement, "names a record of this id with other signed bytes")
 
 

@@ -1,7 +1,7 @@
 """Accept records: the checks of the publish walk (docs/architecture.md), then the log, then a signed receipt.
 
-Checks (1) to (6) are in broker/services/recordchecks.py. Then a supplement is compared with its original, if the log
-has it: SupplementInvalid. Then:
+Checks (1) to (6) are in broker/services/recordchecks.py. Then a supplement is compared with its original, which
+the log must have: SupplementInvalid. Then:
 
 7. not seen before with another body: RecordIdConflict
 8. append, durably; put back what the log had before, if it is damaged: LogFull, LogUnavailable

@@ -8,14 +8,18 @@ import contextlib
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adapters.edge.edge import open_edge
 from adapters.edge.profile import load_profile
+from adapters.edge.readdressing import own_record
 from broker.client.directories import directories_in_force
 from broker.core.body import RecordReference
 from broker.core.encryptionkeys import MLKEM768_X25519
@@ -23,14 +27,12 @@ from broker.core.policy import PublishRight, ReceiveRight, keys_in_force
 from broker.core.streams import StreamPartition
 from broker.trust.carriedkeys import with_statements
 from broker.trust.hpke import PrivateEncryptionKey
-from broker.trust.keyfolder import entry_of
+from broker.trust.keyfolder import add_key, entry_of
 from broker.trust.keystatements import state_key, state_retirement
 from certs.development import KEY_FOLDER
 from certs.rights import HEBEI, LAB, NGO, SHANXI, TRUST_DOMAIN
-from tests.integration.test_sealed_edges import found
 from tests.support.exchange import running_exchange
 from tests.support.gateways import receiving
-from tests.support.kafkaexchange import OnKafka
 from tests.support.pki import SamplePki
 from tests.support.process import edge_tables, write_toml
 from tests.support.records import CODEC
@@ -95,12 +97,12 @@ class World:
 
     async def run(self, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
         """Run a command as a program. Return the JSON that it prints."""
-        process = await asyncio.create_subprocess_exec(
-            COMMAND, *arguments, "--json", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        command: list[str | Path] = [COMMAND, *arguments, "--json"]
+        done = await asyncio.to_thread(
+            lambda: subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
         )
-        output, errors = await asyncio.wait_for(process.communicate(), 120)
-        assert process.returncode == code, (output, errors)
-        return dict(json.loads(output))
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return dict(json.loads(done.stdout))
 
     async def publish(self, profile: Path, kind: str, record: dict[str, Any], case: str) -> str:
         """Publish one record. Return its id."""
@@ -128,23 +130,23 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
     return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki", plain=False)
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def world(request: pytest.FixtureRequest, pki: SamplePki, tmp_path: Path) -> AsyncIterator[World]:
-    sections: dict[str, Any] = {}
-    if request.param == "kafka":
-        cluster, keys = request.getfixturevalue("kafka_cluster"), request.getfixturevalue("kafka_keys")
-        sections = OnKafka(cluster, keys, pki, tmp_path).sections()
+@pytest.fixture
+async def world(pki: SamplePki, tmp_path: Path) -> AsyncIterator[World]:
     directory = tmp_path / "directory.json"
     directory.write_bytes(pki.directory.document)
-    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(directory)}, **sections) as exchange:
+    async with running_exchange(pki, tmp_path / "log", trust={"directory": str(directory)}) as exchange:
         yield World(exchange, tmp_path, directory)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())
 
 
 async def until(folder: Path, pattern: str, count: int = 1) -> list[Path]:
     async with asyncio.timeout(60):
-        while len(found(folder, pattern)) < count:  # noqa: ASYNC110 - a folder has no event to wait on
+        while len(found := sorted(folder.glob(pattern))) < count:  # noqa: ASYNC110, ASYNC240 - a folder has no event
             await asyncio.sleep(0.02)
-    return found(folder, pattern)
+    return found
 
 
 @contextlib.asynccontextmanager
@@ -156,15 +158,18 @@ async def gateway(profile: Path) -> AsyncIterator[Path]:
 
 
 def granted(directory: Directory) -> Directory:
-    """The laboratory may have Shanxi's cases from now on, but not who the child is."""
+    """The laboratory may have Shanxi's cases and corrections from now on, but not who the child is."""
     police, lab = directory.agencies[SHANXI], directory.agencies[LAB]
-    publish = police.publish["CaseRecord"]
-    police = replace(
-        police,
-        publish={**police.publish, "CaseRecord": PublishRight(publish.recipients | {LAB}, EVERY, publish.plain)},
-    )
+    for kind in ("CaseRecord", "Correction"):
+        publish = police.publish[kind]
+        right = PublishRight(publish.recipients | {LAB}, publish.sections, publish.plain)
+        police = replace(police, publish={**police.publish, kind: right})
     sections = frozenset({"case", "description", "photos", "provenance"})
-    lab = replace(lab, receive={**lab.receive, "CaseRecord": ReceiveRight(frozenset({SHANXI}), sections)})
+    rights = {
+        "CaseRecord": ReceiveRight(frozenset({SHANXI}), sections),
+        "Correction": ReceiveRight(frozenset({SHANXI}), EVERY),
+    }
+    lab = replace(lab, receive={**lab.receive, **rights})
     return replace(directory, agencies={**directory.agencies, SHANXI: police, LAB: lab})
 
 
@@ -264,32 +269,93 @@ async def test_an_agency_that_lost_its_key_asks_and_reads_all_but_what_nobody_ca
     assert await world.exchange.broker.log.end_offset(StreamPartition("audit", 0)) > 0
 
 
-async def test_a_supplement_to_what_was_read_and_to_what_was_withdrawn_is_no_news(world: World) -> None:
-    police = world.profile(SHANXI, SampleRequest=SAMPLES, Correction={**SAMPLES, "stream": "dna"})
-    first, second, last = [
-        await world.publish(police, "SampleRequest", {"barcode": number, "role": "SAMPLE_ROLE_CHILD"}, number)
-        for number in ("SYN-1", "SYN-2", "SYN-3")
-    ]
-    lab = world.profile(LAB, "SampleRequest", "Correction")
-    async with gateway(lab) as folder:
-        files = await until(folder / "outbox", f"SampleRequest-{'?' * 36}.json", 3)
-    before = {path.name: path.stat().st_mtime_ns for path in files}
-    withdrawn = {"kind": "CORRECTION_KIND_WITHDRAW"}
-    await world.publish(police, "Correction", withdrawn, "SYN-2")
-    said = await world.run("readdress", "send", "--profile", police, first, second, "--to", LAB, code=1)
-    assert {row["record_id"]: row.get("reason", row["result"]) for row in said["records"]} == {
-        first: "accepted",
-        second: "SUPERSEDED",
+async def test_what_was_read_before_comes_once_and_with_more_sections_it_takes_its_former_place(world: World) -> None:
+    police, hebei, ngo = (world.profile(agency, "CaseRecord", CaseRecord=CASES) for agency in (SHANXI, HEBEI, NGO))
+    record_id = await world.publish(police, "CaseRecord", CASE, "SYN-CASE-1")
+    name = f"CaseRecord-{record_id}.json"
+    files = {}
+    for agency, profile in ((HEBEI, hebei), (NGO, ngo)):
+        async with gateway(profile) as folder:
+            await until(folder / "outbox", name)
+            files[agency] = folder / "outbox" / name
+    before = {agency: path.read_bytes() for agency, path in files.items()}
+    assert b"CANARY" in before[HEBEI]
+    assert b"CANARY" not in before[NGO]
+    # The organisation may know now who the child is. Its old copy never opens: the key was not wrapped for it.
+    await world.sign(with_identity(world.newest, NGO))
+    said = await world.run("readdress", "send", "--profile", police, record_id, "--to", HEBEI, "--to", NGO)
+    (row,) = said["records"]
+    # A record of the same case, behind it, shows that each gateway has gone past the supplement.
+    last = await world.publish(police, "CaseRecord", {**CASE, "localId": "SYN-CASE-2"}, "SYN-CASE-1")
+    for profile in (hebei, ngo):
+        async with gateway(profile) as folder:
+            await until(folder / "outbox", f"CaseRecord-{last}.json")
+        assert len(list((folder / "outbox").glob(f"CaseRecord-{'?' * 36}.json"))) == 2
+        assert not list((folder / "quarantine").iterdir())
+    assert files[HEBEI].read_bytes() == before[HEBEI]
+    assert b"CANARY" in files[NGO].read_bytes()
+    about = {agency: json.loads(path.with_suffix(".about.json").read_text()) for agency, path in files.items()}
+    assert (about[HEBEI]["supplement"], about[NGO]["supplement"]) == ("", row["supplement"])
+    assert about[NGO]["withheld_sections"] == []
+    await world.verified("twice")
+
+
+async def test_a_record_that_was_withdrawn_is_not_sent_and_its_supplement_is_not_news(world: World) -> None:
+    await world.sign(granted(world.newest))
+    routes = {
+        "CaseRecord": CASES,
+        "Correction": {"recipients": [HEBEI, LAB], "purpose": "correction", "stream": "cases"},
     }
-    # All that was sent before this one has come when it is there.
-    end = await world.publish(police, "SampleRequest", {"barcode": "SYN-4", "role": "SAMPLE_ROLE_CHILD"}, "SYN-1")
-    async with gateway(lab) as folder:
-        await until(folder / "outbox", f"SampleRequest-{end}.json")
-    files = found(folder / "outbox", f"SampleRequest-{'?' * 36}.json")
-    assert {path.name for path in files} == {f"SampleRequest-{one}.json" for one in (first, second, last, end)}
-    assert {path.name: path.stat().st_mtime_ns for path in files if end not in path.name} == before
-    assert found(folder / "quarantine", "*") == []
-    await world.verified("news")
+    police = world.profile(SHANXI, **routes)
+    record_id = await world.publish(police, "CaseRecord", CASE, "SYN-CASE-1")
+    envelope = world.folder / "kept.envelope"
+    async with open_edge(load_profile(police)[0]) as edge:
+        envelope.write_bytes(CODEC.encode_envelope(await own_record(edge, record_id)))
+    withdrawal = {"kind": "CORRECTION_KIND_WITHDRAW", "targetRecordId": record_id, "reason": "synthetic"}
+    await world.publish(police, "Correction", withdrawal, "SYN-CASE-1")
+    said = await world.run("readdress", "send", "--profile", police, record_id, "--to", LAB, code=1)
+    assert [row["reason"] for row in said["records"]] == ["SUPERSEDED"]
+    # A spool that does not know of the withdrawal: who reads both is not misled.
+    forgetful = load_toml(police) | {"gateway": load_toml(police)["gateway"] | {"folder": str(world.folder / "other")}}
+    other = write_toml(world.folder / "other.toml", forgetful)
+    said = await world.run("readdress", "send", "--profile", other, "--envelope", envelope, "--to", LAB)
+    assert [row["result"] for row in said["records"]] == ["accepted"]
+    again = {"kind": "CORRECTION_KIND_WITHDRAW", "targetRecordId": record_id, "reason": "synthetic, again"}
+    last = await world.publish(police, "Correction", again, "SYN-CASE-1")
+    async with gateway(world.profile(LAB, "CaseRecord", "Correction")) as folder:
+        await until(folder / "outbox", f"Correction-{last}.json")
+    # Both withdrawals, of a record that was not known here; and nothing that looks like news.
+    assert not list((folder / "outbox").glob("CaseRecord-*"))
+    assert not list((folder / "quarantine").iterdir())
+
+
+async def test_who_asks_gets_only_what_was_addressed_to_it_and_nobody_asks_for_nothing(world: World) -> None:
+    police = world.profile(SHANXI, CaseRecord=CASES)
+    record_id = await world.publish(police, "CaseRecord", CASE, "SYN-CASE-1")
+    await world.sign(granted(world.newest))
+    outbox = world.folder / SHANXI / "outbox"
+    outbox.mkdir(exist_ok=True)
+    request_id = "01990000-0000-7000-8000-00000000abcd"
+    # As the gateway writes a request of the laboratory, to which the record was not addressed.
+    about = {"record_id": request_id, "kind": "ReaddressRequest", "case_id": "", "publisher": LAB}
+    (outbox / f"ReaddressRequest-{request_id}.about.json").write_text(json.dumps(about))
+    request = outbox / f"ReaddressRequest-{request_id}.json"
+    wanted = {"kind": "ReaddressRequest", "record": {"recordIds": [record_id, request_id]}}
+    request.write_text(json.dumps({"records": [wanted]}))
+    said = await world.run("readdress", "send", "--profile", police, "--request", request, code=1)
+    assert [(row["to"], row["reason"]) for row in said["records"]] == [
+        ([LAB], "NOT_ADDRESSED"),
+        ([LAB], "RECORD_UNKNOWN"),
+    ]
+    said = await world.run("readdress", "ask", "0" * 16, "--profile", police, code=1)
+    assert said["requests"] == []
+
+
+def with_identity(directory: Directory, agency: str) -> Directory:
+    member = directory.agencies[agency]
+    right = member.receive["CaseRecord"]
+    member = replace(member, receive={**member.receive, "CaseRecord": replace(right, sections=EVERY)})
+    return replace(directory, agencies={**directory.agencies, agency: member})
 
 
 def rotated(world: World, agency: str, use: str) -> Directory:
@@ -299,7 +365,5 @@ def rotated(world: World, agency: str, use: str) -> Directory:
     private = PrivateEncryptionKey.generate(MLKEM768_X25519)
     stated = state_key(private.stated_as(agency, use, now_ms, now_ms + 30 * DAY_MS), TRUST_DOMAIN, now_ms, signer)
     ends = state_retirement(former, now_ms, TRUST_DOMAIN, now_ms, signer)
-    file = entry_of(world.keys(agency), stated).private_file
-    file.write_bytes(private.pem())
-    file.chmod(0o600)
+    add_key(world.keys(agency), private, stated)
     return with_statements(world.newest, [stated.statement, ends.statement])

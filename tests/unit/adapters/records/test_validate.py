@@ -11,7 +11,7 @@ import pytest
 from adapters.base import RECORD_TYPES
 from adapters.records.sections import SECTIONS
 from adapters.records.validate import MAX_PHOTO_BYTES, MAX_PHOTOS, validate
-from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2
+from caseexchange.records.v1 import case_pb2, common_pb2, notice_pb2, readdress_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +46,37 @@ def span(*, first: common_pb2.PartialDate, last: common_pb2.PartialDate) -> comm
         "StrProfile": ["barcode", "loci"],
         "NoMatchResult": ["barcode", "reason"],
         "PublicNotice": ["notice_id", "action"],
+        "ReaddressRequest": ["record_ids"],
     }.items(),
 )
 def test_a_record_of_each_kind_needs_what_makes_it_one(kind: str, names: list[str]) -> None:
     found = validate(RECORD_TYPES[kind]())
     assert [(issue.code, issue.locator, issue.refuses) for issue in found] == [
         ("FIELD_MISSING", name, True) for name in names
+    ]
+
+
+RECORD_ID = "01990000-0000-7000-8000-0000000000ab"
+
+
+@pytest.mark.parametrize(
+    ("record_ids", "lost_key_id", "faults"),
+    [
+        ([RECORD_ID], "", []),
+        ([RECORD_ID] * 1000, "0f" * 32, []),
+        ([RECORD_ID] * 1001, "", ["record_ids"]),
+        ([RECORD_ID, "Wang Xiaoming (synthetic)"], "", ["record_ids"]),
+        ([RECORD_ID.upper()], "0F" * 32, ["record_ids", "lost_key_id"]),
+        ([RECORD_ID], "0f" * 31, ["lost_key_id"]),
+    ],
+)
+def test_a_request_to_readdress_holds_ids_and_nothing_else(
+    record_ids: list[str], lost_key_id: str, faults: list[str]
+) -> None:
+    request = readdress_pb2.ReaddressRequest(record_ids=record_ids, lost_key_id=lost_key_id)
+    found = validate(request)
+    assert [(issue.code, issue.locator, issue.refuses) for issue in found] == [
+        ("RECORD_ID_INVALID" if fault == "record_ids" else "KEY_ID_INVALID", fault, True) for fault in faults
     ]
 
 

@@ -12,10 +12,8 @@ from adapters.edge.profile import Route
 from adapters.edge.routing import draft_of, learn, learn_delivered, not_obeyed, references_of, reply_draft, supersede
 from adapters.edge.spool import Spool
 from broker.client.verifying import VerifiedRecord
-from broker.core.audit.received import ReceivedCopy
-from broker.core.body import Body, Recipient, RecordReference
-from broker.core.errors import InputRefused, SupplementInvalid
-from broker.core.streams import Position
+from broker.core.body import Body, Recipient
+from broker.core.errors import InputRefused
 from caseexchange.records.v1 import case_pb2, dna_pb2, notice_pb2
 
 if TYPE_CHECKING:
@@ -277,77 +275,3 @@ def test_a_word_about_ones_own_case_with_the_number_of_another_case_does_not_cou
         word.target_record_id = "own"
     assert heard(word, OTHERS, spool, case="own-case") == "NUMBER_OF_ANOTHER_CASE"
     assert heard(case_pb2.Tip(), OTHERS, spool) == ""
-
-
-# --- supplements ---
-
-OLD, MIDDLE, NEW = (f"01990000-0000-7000-8000-{number:012d}" for number in (1, 2, 3))
-CASE_ID = "01990000-0000-4000-8000-00000000000a"
-
-
-def received(record: Record, one: Body, spool: Spool, *of_others: str) -> str:
-    """What becomes of a record that came, and that the spool remembers."""
-    verified = VerifiedRecord(one, b"d" * 32, {}, (), frozenset(of_others))
-    found = not_obeyed(record, verified, spool)
-    spool.numbers.add_original(one.original_id, one.kind, one.case_id, one.publisher)
-    spool.newer.add_word(record, one, verified.corrects_of_others)
-    return found
-
-
-def supplement_to(original: str, *, publisher: str = THEM) -> Body:
-    named = RecordReference(original, b"d" * 32)
-    return replace(body(CASE, CASE_ID, "01990000-0000-7000-8000-0000000000ff", publisher), supplements=named)
-
-
-@pytest.mark.parametrize(
-    ("publisher", "of_others", "reason"),
-    [(THEM, (), "SUPERSEDED"), (OTHERS, (), ""), (OTHERS, ("CaseRecord",), "SUPERSEDED"), (OTHERS, ("Tip",), "")],
-)
-def test_a_supplement_does_not_bring_back_what_was_withdrawn_by_who_may(
-    spool: Spool, publisher: str, of_others: tuple[str, ...], reason: str
-) -> None:
-    withdrawn = case_pb2.Correction(kind=case_pb2.CORRECTION_KIND_WITHDRAW, target_record_id=OLD)
-    received(withdrawn, body(withdrawn, CASE_ID, MIDDLE, publisher), spool, *of_others)
-    assert received(CASE, supplement_to(OLD), spool) == reason
-
-
-def test_a_supplement_does_not_take_the_place_of_what_replaced_its_original(spool: Spool) -> None:
-    received(CASE, replace(body(CASE, CASE_ID, MIDDLE), supersedes=OLD), spool)
-    assert received(CASE, supplement_to(OLD), spool) == "SUPERSEDED"
-    assert received(CASE, supplement_to(MIDDLE), spool) == ""
-
-
-def test_a_closure_ends_what_was_issued_before_it_and_not_after(spool: Spool) -> None:
-    closure = case_pb2.Closure()
-    received(closure, body(closure, CASE_ID, MIDDLE), spool)
-    assert received(CASE, supplement_to(OLD), spool) == "SUPERSEDED"
-    assert received(CASE, supplement_to(NEW), spool) == ""
-
-
-def test_the_publisher_s_own_spool_knows_what_it_withdrew(spool: Spool) -> None:
-    withdrawn = case_pb2.Correction(kind=case_pb2.CORRECTION_KIND_WITHDRAW, target_record_id=OLD)
-    learn(withdrawn, "", body(withdrawn, CASE_ID, MIDDLE, US), spool)
-    word = spool.newer.word(body(CASE, CASE_ID, OLD, US))
-    assert word is not None
-    assert word.record_id == MIDDLE
-
-
-@pytest.mark.parametrize(
-    ("named", "publisher"), [(b"d" * 32, OTHERS), (b"o" * 32, THEM)], ids=["another publisher", "other bytes"]
-)
-def test_a_supplement_that_contradicts_the_original_that_came_is_refused(
-    spool: Spool, named: bytes, publisher: str
-) -> None:
-    received(CASE, body(CASE, CASE_ID, OLD), spool)
-    spool.received.add(ReceivedCopy(OLD, b"d" * 32, Position("dna", 0, 0), 0, ("case",)))
-    assert received(CASE, supplement_to(OLD), spool) == ""
-    one = replace(supplement_to(OLD, publisher=publisher), supplements=RecordReference(OLD, named))
-    with pytest.raises(SupplementInvalid):
-        received(CASE, one, spool)
-
-
-def test_what_was_read_of_a_record_and_of_its_supplements_is_one(spool: Spool) -> None:
-    assert spool.newer.read(OLD) == frozenset()
-    spool.newer.add_read(OLD, ["case"])
-    spool.newer.add_read(OLD, ["photos"])
-    assert spool.newer.read(OLD) == {"case", "photos"}

@@ -433,32 +433,6 @@ def supplement(number: int, named: EntryFacts) -> EntryFacts:
     return original(number)._replace(repeats=Repeats(TERMS, reference))
 
 
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        (lambda one: one, []),
-        (lambda one: one._replace(repeats=one.repeats._replace(terms=b"o" * 32)), ["SUPPLEMENT_INVALID"]),
-        (
-            lambda one: one._replace(
-                repeats=Repeats(TERMS, RecordReference(one.repeats.supplements.record_id, b"o" * 32))
-            ),
-            ["SUPPLEMENT_INVALID"],
-        ),
-        # The log may have deleted the original.
-        (lambda _: supplement(2, original(9)), []),
-    ],
-    ids=["honest", "other terms", "other bytes", "of a record that is not here"],
-)
-def test_a_supplement_that_does_not_repeat_its_original_is_found(
-    pki: SamplePki, change: Callable[[EntryFacts], EntryFacts], found: list[str], *, turned: bool
-) -> None:
-    auditing = Auditing(pki)
-    entries = [original(0), change(supplement(1, original(0)))]
-    auditing.partition(batch(*(reversed(entries) if turned else entries)))
-    assert [code for code in codes(auditing.finish()) if code == "SUPPLEMENT_INVALID"] == found
-
-
 def test_a_supplement_to_a_supplement_is_found(pki: SamplePki) -> None:
     auditing = Auditing(pki)
     first = supplement(1, original(0))

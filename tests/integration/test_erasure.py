@@ -21,6 +21,7 @@ from broker.client.subscriber import SubscribeOptions, Subscriber
 from broker.core.audit.findings import Severity
 from broker.core.errors import InputRefused, RecordUnknown, RightDenied, SealKeyMissing, SectionMismatch
 from broker.core.events import AuditEvent, SectionsErased
+from broker.core.streams import CASES
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
 from broker.services.soundness import EntryJudge
 from broker.trust.keyfolder import FolderKeys, destroy_private, entries
@@ -220,6 +221,28 @@ async def test_sections_that_somebody_removed_without_an_order_are_found(pki: Sa
     assert bundle.codes() == {"RECORD_CHANGED"}
     (finding,) = told(bundle, "RECORD_CHANGED")
     assert "the section photos was removed: marked as erased" in finding.message
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_part_of_the_log_does_not_show_whether_a_section_was_erased_by_order(
+    pki: SamplePki, tmp_path: Path, *, ordered: bool
+) -> None:
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        if ordered:
+            await erased(exchange, envelope, "photos")
+    if not ordered:
+        marked = CODEC.encode_envelope(envelope.erase(frozenset({"photos"})))
+        changed(log, "UPDATE entries SET value = :value WHERE record_id = :id", envelope, marked)
+    async with running_exchange(pki, log) as exchange:
+        for part in ({"streams": frozenset({CASES})}, {"accepted_from_ms": 1}):
+            bundle = await replayed(exchange, tmp_path / "part.bundle", **part)
+            by_order = ordered and CASES not in part.get("streams", ())
+            assert bundle.report().clean
+            code = "ERASED" if by_order else "ERASURE_UNPROVED"
+            told_of = {each.code for each in bundle.report().findings if each.record_id == record_id(envelope)}
+            assert told_of == {code}
 
 
 async def test_a_publisher_cannot_publish_a_section_as_erased(pki: SamplePki, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 A copy says which sections were erased, and nobody signs that. So each needs an order in the audit stream, which the
 exchange signed before the bytes went. With the order it is ERASED, without it RECORD_CHANGED: somebody removed what the
-publisher had signed. A bundle without the audit stream, or of a period, may lack the order. Then it is ERASED, and the
-finding says so.
+publisher had signed. A proof, and a bundle without the audit stream or of a period, may lack the order. Then it is
+ERASURE_UNPROVED: who has this bundle alone cannot tell one from the other.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class ErasureAudit:
                 yield error("RECORD_CHANGED", message, facts.record_id, facts.position)
             elif other:
                 message = (
-                    f"the exchange says that its publisher had {_named(other)} erased; a replay of every stream "
-                    "without a period has the order"
+                    f"{_named(other)} was removed, and nothing here shows that {facts.publisher} ordered it: a replay "
+                    "of every stream without a period has the order, or RECORD_CHANGED"
                 )
-                yield warning("ERASED", message, facts.record_id, facts.position)
+                yield warning("ERASURE_UNPROVED", message, facts.record_id, facts.position)
 
 
 def _named(names: Sequence[str]) -> str:

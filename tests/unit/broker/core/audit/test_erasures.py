@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broker.core.audit.erasureorder import ErasureOrder
@@ -38,6 +40,7 @@ def found(head: BundleHeader, erased: tuple[str, ...], *orders: ErasureOrder) ->
 
 
 ERASED, CHANGED = (Severity.WARNING, "ERASED"), (Severity.ERROR, "RECORD_CHANGED")
+UNPROVED = (Severity.WARNING, "ERASURE_UNPROVED")
 OWN = ErasureOrder(SHANXI, RECORD, ("case", "photos"), TOLD)
 
 
@@ -59,6 +62,7 @@ def test_each_erased_section_needs_an_order_of_the_publisher(
     assert found(header(), erased, *orders) == expected
 
 
-@pytest.mark.parametrize("head", [header((CASES,)), header(from_ms=1)])
-def test_a_bundle_that_may_lack_the_order_accuses_nobody(head: BundleHeader) -> None:
-    assert found(head, ("photos",)) == [ERASED]
+@pytest.mark.parametrize("head", [header((CASES,)), header(from_ms=1), replace(header(), proved_record=RECORD)])
+def test_a_bundle_that_may_lack_the_order_accuses_nobody_and_says_that_it_proves_no_erasure(head: BundleHeader) -> None:
+    assert found(head, ("photos",)) == [UNPROVED]
+    assert found(head, ("photos", "identity"), OWN) == [ERASED, UNPROVED]

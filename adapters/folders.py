@@ -77,7 +77,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
             counts, by the directory (``may_correct``). For records of its own publisher it always counts.
         not_obeyed: why this Correction or Closure does not count here, as a code; empty where it counts.
         supplement: the id of the supplement that the file was made from. Empty: of the record itself.
-        withheld_sections: sections that this agency has no right to.
+        withheld_sections: sections that this copy does not have: this agency has no right to them, or they were erased.
+        erased_sections: those of them that the publisher had erased from the log, as the exchange says.
         not_carried: codes of the issues with which the file was written.
         attachments: names of the files beside it that it needs. None where an earlier release wrote the file.
     """
@@ -92,6 +93,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     corrects_of_others: tuple[str, ...] = ()
     not_obeyed: str = ""
     withheld_sections: tuple[str, ...] = ()
+    erased_sections: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
     attachments: tuple[str, ...] | None = None
     supplement: str = ""

@@ -111,6 +111,7 @@ class Inbound:
             corrects_of_others=tuple(sorted(verified.corrects_of_others)),
             not_obeyed=not_obeyed,
             withheld_sections=tuple(verified.withheld_sections),
+            erased_sections=verified.erased_sections,
             not_carried=tuple(codes),
             attachments=tuple(sorted(encoded.attachments)),
             supplement="" if body.supplements is None else body.record_id,

@@ -13,10 +13,12 @@ from adapters.edge.profile import load_profile
 from adapters.records.record_json import RecordJson
 from adapters.records.sections import section_type, split
 from broker.client.composing import SectionDraft
+from broker.client.erasing import erase_sections
 from caseexchange.records.v1 import case_pb2, common_pb2
 from tests.integration.test_edge import until
 from tests.support.gateways import receiving
 from tests.support.process import edge_tables, write_toml
+from tests.support.records import CODEC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +55,8 @@ def case(content: bytes = CHILD, digest_of: bytes = b"", **fields: object) -> ca
     return record
 
 
-async def publish(exchange: Exchange, agency: str, record: Record, number: int) -> None:
-    """Publish for the NGO. The broker withholds ``identity`` from it."""
+async def publish(exchange: Exchange, agency: str, record: Record, number: int) -> str:
+    """Publish for the NGO. The broker withholds ``identity`` from it. Returns the record's id."""
     sections = [SectionDraft(name, section_type("CaseRecord"), data) for name, data in split(record).items()]
     envelope = exchange.maker(agency).make(
         "CaseRecord",
@@ -65,6 +67,7 @@ async def publish(exchange: Exchange, agency: str, record: Record, number: int) 
         sections=sections,
     )
     await (await exchange.publisher(agency)).publish(envelope)
+    return CODEC.parse_body(envelope.body).record_id
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,18 @@ async def test_what_a_partial_copy_holds_is_judged_as_in_a_whole_one(
         facts = json.loads(reason.read_text())
         assert (facts["reason"], facts["message"]) == ("RECORD_INVALID", code)
         assert (inbound.folders.outbox / PHOTO_NAME).read_bytes() == CHILD
+
+
+async def test_the_outbox_tells_what_was_erased_from_what_the_agency_may_not_have(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    record_id = await publish(exchange, HEBEI, case(), 1)
+    await erase_sections(await exchange.channel(HEBEI), record_id, ["photos"], "COURT_ORDER")
+    async with receiving(ngo_profile(exchange, tmp_path)) as (_, inbound):
+        (path,) = await until(inbound.folders.outbox, "*.about.json")
+        about = json.loads(path.read_text())
+    assert about["withheld_sections"] == ["identity", "photos"]
+    assert about["erased_sections"] == ["photos"]
 
 
 class _NamedByThePublisher(RecordJson):

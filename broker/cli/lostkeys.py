@@ -38,10 +38,13 @@ def _still_open(own: OwnKeys, key: EncryptionKey) -> Iterator[str]:
     def of_that_time(other: EncryptionKey) -> bool:
         return other.not_before_ms < key.ends_at_ms and key.not_before_ms < other.ends_at_ms
 
-    for entry in own.entries():
-        if entry.has_private and entry.key.key_id != key.key_id and of_that_time(entry.key):
-            what = "what was sealed to it" if entry.key.use == RECORDS else f"what {own.agency} published"
-            yield f"your own key {entry.key.key_id.hex()[:16]} ({entry.key.use}) of that time opens {what}"
+    # A publisher wraps to all archive keys of its own, but to one key for records of each recipient.
+    listed = own.listed() if key.use == ARCHIVE else {}
+    for other in (entry.key for entry in own.entries() if entry.has_private and entry.key.key_id in listed):
+        if other.use == ARCHIVE and other.key_id != key.key_id and of_that_time(other):
+            begin_ms = max(key.not_before_ms, other.not_before_ms)
+            both = f"from {rfc3339(begin_ms)} to {rfc3339(min(key.ends_at_ms, other.ends_at_ms))}"
+            yield f"your own archive key {other.key_id.hex()[:16]} opens what {own.agency} published {both}"
     use = ARCHIVE if key.use == RECORDS else RECORDS
     members = own.directory().agencies.values()
     having = sorted(

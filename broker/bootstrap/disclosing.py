@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.bootstrap.export import signed_record
+from broker.bootstrap.export import authored_records
 from broker.client.disclosing import Disclosing
 from broker.config.edge import load_edge
 from broker.core.disclosure import MAX_DISCLOSURE_BYTES, Disclosure
@@ -20,6 +20,8 @@ from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from broker.bootstrap.export import AuthoredRecords
 
 _CODEC = ProtobufCodec()
 
@@ -36,7 +38,8 @@ class CheckedDisclosure(NamedTuple):
         sealed: whether the section was sealed.
         content_bytes: how long its content is.
         content_sha256: SHA-256 of the content, in hexadecimal.
-        refusal: why it proves nothing. None: it belongs to the signed record.
+        refusal: why it proves nothing.
+        unchecked: what is wrong with the bundle, so that it was compared with nothing.
     """
 
     file: str
@@ -48,6 +51,12 @@ class CheckedDisclosure(NamedTuple):
     content_bytes: int = 0
     content_sha256: str = ""
     refusal: CaseExchangeError | None = None
+    unchecked: CaseExchangeError | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it belongs to the signed record."""
+        return self.refusal is None and self.unchecked is None
 
 
 def disclose_section(profile: Path, source: Path, record_id: str, section: str) -> Disclosure:
@@ -62,7 +71,7 @@ def disclose_section(profile: Path, source: Path, record_id: str, section: str) 
     Raises:
         ConfigInvalid, KeyInvalid, CertificateInvalid: the profile or its files cannot be used.
         RecordUnknown: the source does not have the record.
-        CaseExchangeError: as ``signed_record`` for a bundle, and as ``Disclosing.disclose``.
+        CaseExchangeError: as ``authored_records`` and its ``get`` for a bundle, and as ``Disclosing.disclose``.
     """
     config = load_edge(profile)
     principal = principal_of(load_certificates(config.agency.signing_certificate)[0])
@@ -71,7 +80,8 @@ def disclose_section(profile: Path, source: Path, record_id: str, section: str) 
     with source.open("rb") as file:
         is_bundle = file.read(len(MAGIC)) == MAGIC
     if is_bundle:
-        envelope = signed_record(source, (config.trust.governance_key,), record_id).envelope
+        found = authored_records(source, (config.trust.governance_key,), (record_id,))
+        envelope = found.get(record_id).claim.envelope
     else:
         envelope = _CODEC.decode_envelope(read_file(source, MAX_DISCLOSURE_BYTES))
         if _CODEC.parse_body(envelope.body).record_id != record_id:
@@ -84,25 +94,43 @@ def disclose_section(profile: Path, source: Path, record_id: str, section: str) 
 def check_disclosures(bundle: Path, roots: tuple[Path, ...], files: Sequence[Path]) -> list[CheckedDisclosure]:
     """Check disclosures against the records of a bundle, which the pinned keys lead to. No other key is needed.
 
-    Raises:
-        CaseExchangeError: the trust material of the bundle cannot be used, as in ``verify_bundle``.
+    The bundle is read once. If it cannot be read to its end, no disclosure is refused for that: each is ``unchecked``.
     """
-    return [_checked(bundle, roots, file) for file in files]
-
-
-def _checked(bundle: Path, roots: tuple[Path, ...], file: Path) -> CheckedDisclosure:
-    found = CheckedDisclosure(file.name)
+    parsed = [_parsed(file) for file in files]
+    wanted = {found.record_id for found in parsed if isinstance(found, Disclosure)}
     try:
-        disclosure = Disclosure.parse(_read(file))
-        found = found._replace(record_id=disclosure.record_id, section=disclosure.section)
-        record = signed_record(bundle, roots, disclosure.record_id)
-        # The signer's certificate names the exchange: the directory that lists it is that of the pinned key.
-        trust_domain = principal_of(record.certificate).trust_domain
-        descriptor = Disclosing(trust_domain, _CODEC, AesGcmCipher()).check(disclosure, record.envelope)
+        records = authored_records(bundle, roots, wanted)
+    except CaseExchangeError as fault:
+        named = [_named(file, found) for file, found in zip(files, parsed, strict=True)]
+        return [each if each.refusal else each._replace(unchecked=fault) for each in named]
+    return [_checked(_named(file, found), found, records) for file, found in zip(files, parsed, strict=True)]
+
+
+def _parsed(file: Path) -> Disclosure | CaseExchangeError:
+    try:
+        return Disclosure.parse(_read(file))
     except CaseExchangeError as refusal:
-        return found._replace(refusal=refusal)
-    body = _CODEC.parse_body(record.envelope.body)
-    return found._replace(
+        return refusal
+
+
+def _named(file: Path, found: Disclosure | CaseExchangeError) -> CheckedDisclosure:
+    if isinstance(found, CaseExchangeError):
+        return CheckedDisclosure(file.name, refusal=found)
+    return CheckedDisclosure(file.name, found.record_id, found.section)
+
+
+def _checked(
+    named: CheckedDisclosure, disclosure: Disclosure | CaseExchangeError, records: AuthoredRecords
+) -> CheckedDisclosure:
+    if isinstance(disclosure, CaseExchangeError):
+        return named
+    try:
+        record = records.get(disclosure.record_id).claim.envelope
+        descriptor = Disclosing(records.trust_domain, _CODEC, AesGcmCipher()).check(disclosure, record)
+    except CaseExchangeError as refusal:
+        return named._replace(refusal=refusal)
+    body = _CODEC.parse_body(record.body)
+    return named._replace(
         kind=body.kind,
         publisher=body.publisher,
         sealed=descriptor.sealed,

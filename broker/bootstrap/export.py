@@ -1,8 +1,8 @@
-"""Find a record in a bundle, and check who signed it: the files and keys for broker/core/exporting.py."""
+"""Find records in a bundle, and check who signed them: the files and keys for broker/core/exporting.py."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broker.bootstrap.judges import FRAMES, Trust
 from broker.core.audit.beginning import read_beginning
@@ -16,7 +16,7 @@ from broker.wire.bundle import read_frames
 from broker.wire.codec import ProtobufCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from broker.core.bundle import BundleEntry
@@ -25,10 +25,31 @@ if TYPE_CHECKING:
 _CODEC = ProtobufCodec()
 
 
-def signed_record(path: Path, roots: tuple[Path, ...], record_id: str) -> SignedRecord:
-    """Find a record in a bundle and check who signed it, by the directories that the pinned keys signed.
+class AuthoredRecords(NamedTuple):
+    """Records of a bundle by their ids: each as its publisher signed it, or why there is none.
 
-    If the bundle has the record more than once, the first that holds is returned.
+    ``trust_domain``: the exchange, as the directory says that the pinned keys signed.
+    """
+
+    trust_domain: str
+    records: Mapping[str, Authored | CaseExchangeError]
+
+    def get(self, record_id: str) -> Authored:
+        """One of them.
+
+        Raises:
+            RecordUnknown: the bundle does not have it.
+            ExportInvalid: the bundle has two different records of this id.
+            CaseExchangeError: the record's own fault.
+        """
+        found = self.records[record_id]
+        if isinstance(found, CaseExchangeError):
+            raise found
+        return found
+
+
+def signed_record(path: Path, roots: tuple[Path, ...], record_id: str) -> SignedRecord:
+    """Find a record in a bundle and check who signed it, for the formats of others.
 
     Args:
         path: the bundle file.
@@ -36,31 +57,41 @@ def signed_record(path: Path, roots: tuple[Path, ...], record_id: str) -> Signed
         record_id: the record's UUID.
 
     Raises:
-        BundleInvalid: the file is not a bundle, or a frame of it cannot be read.
-        RecordUnknown: the bundle does not have the record.
-        ExportInvalid: it has two different records of this id.
-        CaseExchangeError: the record's own fault; or the trust material's, as in ``verify_bundle``.
+        ExportInvalid: no ECDSA key signed the record.
+        CaseExchangeError: as ``authored_records`` and ``AuthoredRecords.get``.
     """
+    return _signed(authored_records(path, roots, (record_id,)).get(record_id))
+
+
+def authored_records(path: Path, roots: tuple[Path, ...], record_ids: Collection[str]) -> AuthoredRecords:
+    """Find records in a bundle and check who signed them, by the directories that the pinned keys signed.
+
+    The bundle is read once. If it has a record more than once, the first that holds is returned.
+
+    Raises:
+        BundleInvalid: the file is not a bundle, or a frame of it cannot be read.
+        CaseExchangeError: the trust material's fault, as in ``verify_bundle``.
+    """
+    found: dict[str, list[BundleEntry]] = {record_id: [] for record_id in record_ids}
     try:
         with path.open("rb") as file:
             frames = BundleFrames(read_frames(file))
             trust, _ = Trust.of(read_beginning(frames, FRAMES), roots)
             versions = trust.versions()
-            found = list(_entries(frames, record_id))
+            for entry in _entries(frames):
+                found.get(_record_id(entry), []).append(entry)
     except OSError as failure:
         message = f"the bundle cannot be read: {failure.strerror}"
         raise BundleInvalid(message) from failure
-    if not found:
-        message = "the bundle does not have this record"
-        raise RecordUnknown(message)
-    return _signed(_first(found, versions))
+    records = {record_id: _first(entries, versions) for record_id, entries in found.items()}
+    return AuthoredRecords(versions[-1].directory.trust_domain, records)
 
 
-def _entries(frames: BundleFrames, record_id: str) -> Iterator[BundleEntry]:
+def _entries(frames: BundleFrames) -> Iterator[BundleEntry]:
     while frames.peek() is not None:
         frame = FRAMES.read(frames.take())
         if isinstance(frame, PartitionRecords):
-            yield from (entry for entry in frame.entries if _record_id(entry) == record_id)
+            yield from frame.entries
 
 
 def _record_id(entry: BundleEntry) -> str:
@@ -70,20 +101,19 @@ def _record_id(entry: BundleEntry) -> str:
         return ""
 
 
-def _first(found: list[BundleEntry], versions: list[DirectoryVersion]) -> Authored:
+def _first(found: list[BundleEntry], versions: list[DirectoryVersion]) -> Authored | CaseExchangeError:
     holding: list[Authored] = []
-    refusal: CaseExchangeError | None = None
-    for entry in found:
+    refusal: CaseExchangeError = RecordUnknown("the bundle does not have this record")
+    for entry in reversed(found):
         try:
-            holding.append(authored(entry, _CODEC, versions))
+            holding.insert(0, authored(entry, _CODEC, versions))
         except CaseExchangeError as refused:
-            refusal = refusal or refused
-    if refusal is not None and not holding:
-        raise refusal
+            refusal = refused
     if len({item.claim.envelope.record_sha256 for item in holding}) > 1:
-        message = "the bundle has two different records of this id, both signed: check it with case-exchange verify"
-        raise ExportInvalid(message)
-    return holding[0]
+        return ExportInvalid(
+            "the bundle has two different records of this id, both signed: check it with case-exchange verify"
+        )
+    return holding[0] if holding else refusal
 
 
 def _signed(record: Authored) -> SignedRecord:

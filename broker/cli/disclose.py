@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from broker.bootstrap.disclosing import CheckedDisclosure
+    from broker.core.errors import CaseExchangeError
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 disclosures_option: Final = click.option(
@@ -69,12 +70,15 @@ def disclosure_lines(disclosures: Sequence[CheckedDisclosure]) -> Iterator[str]:
         if item.refusal is not None:
             yield f"DISCLOSURE REFUSED: {which}: {item.refusal.line}"
             continue
+        if item.unchecked is not None:
+            yield f"DISCLOSURE NOT CHECKED: {which}: the bundle cannot be used: {item.unchecked.line}"
+            continue
         how = "sealed it to this content" if item.sealed else "published it plain with this content"
         yield (
             f"disclosed: {which}: {item.publisher} signed this {item.kind} and {how}, {item.content_bytes} bytes, "
             f"SHA-256 {item.content_sha256}"
         )
-    if any(item.refusal is None for item in disclosures):
+    if any(item.holds for item in disclosures):
         yield (
             "a disclosure says nothing of other sections, and not who disclosed it: everybody who could read the "
             "section could"
@@ -84,11 +88,9 @@ def disclosure_lines(disclosures: Sequence[CheckedDisclosure]) -> Iterator[str]:
 def disclosure_facts(disclosures: Sequence[CheckedDisclosure]) -> list[dict[str, Any]]:
     """The same for ``json.dumps``."""
     return [
-        {
-            **item._asdict(),
-            "refusal": None
-            if item.refusal is None
-            else {"reason": item.refusal.reason, "message": item.refusal.message, "remedy": item.refusal.remedy},
-        }
-        for item in disclosures
+        {**item._asdict(), "refusal": _facts(item.refusal), "unchecked": _facts(item.unchecked)} for item in disclosures
     ]
+
+
+def _facts(error: CaseExchangeError | None) -> dict[str, str] | None:
+    return None if error is None else {"reason": error.reason, "message": error.message, "remedy": error.remedy}

@@ -206,7 +206,7 @@ def verify(
             page.write(report)
     except CaseExchangeError as failure:
         could_not(failure)
-    sys.exit(0 if report.clean and all(item.refusal is None for item in disclosed) else REFUSED)
+    sys.exit(0 if report.clean and all(item.holds for item in disclosed) else REFUSED)
 
 
 def _disclosed(bundle: Path, roots: tuple[Path, ...], files: tuple[Path, ...]) -> list[CheckedDisclosure]:

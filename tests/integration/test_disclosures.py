@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pathlib
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
 
+from broker.bootstrap.disclosing import check_disclosures
 from broker.cli.disclose import disclose
 from broker.cli.proof import proof
 from broker.cli.verify import verify
 from broker.core.disclosure import Disclosure
 from broker.core.errors import (
+    BundleInvalid,
     DisclosureInvalid,
     KeyCommitmentBroken,
     RecordUnknown,
@@ -120,6 +123,7 @@ def test_a_holder_discloses_a_section_and_who_has_no_key_proves_it(
         "sealed": True,
         "content_bytes": len(CONTENTS[section]),
         "refusal": None,
+        "unchecked": None,
     }
     again = court.disclosed(agency, section, court.folder / f"{agency}.proof", out)
     assert "exists already" in str(again.exception)
@@ -219,6 +223,41 @@ def test_a_person_reads_what_a_disclosure_proves_and_what_it_does_not(court: Cou
     done = CliRunner().invoke(verify, arguments)
     assert done.exit_code == 1
     assert "DISCLOSURE REFUSED: case.disclosure: DISCLOSURE_INVALID" in done.stdout
+
+
+def test_the_bundle_is_read_once_for_all_disclosures(
+    court: Court, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, root = court.folder / f"{AUDITOR}.proof", court.pki.folder.trust / "governance.pem"
+    files = [tmp_path / f"{section}.disclosure" for section in CONTENTS]
+    for section, out in zip(CONTENTS, files, strict=True):
+        assert court.disclosed(HEBEI, section, court.folder / f"{HEBEI}.proof", out).exit_code == 0
+    opened: list[Path] = []
+    really = pathlib.Path.open
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened.append(path)
+        return really(path, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, "open", counted)
+    checked = check_disclosures(bundle, (root,), files)
+    assert [(item.section, item.holds) for item in checked] == [(section, True) for section in CONTENTS]
+    assert opened.count(bundle) == 1
+
+
+def test_a_bundle_that_cannot_be_read_refuses_no_disclosure(court: Court, tmp_path: Path) -> None:
+    """It is the bundle's fault: the findings are told all the same, and the disclosure counts as not checked."""
+    out, proof_file = tmp_path / "case.disclosure", tmp_path / f"{AUDITOR}.proof"
+    assert court.disclosed(HEBEI, "case", court.folder / f"{HEBEI}.proof", out).exit_code == 0
+    proof_file.write_bytes((court.folder / f"{AUDITOR}.proof").read_bytes()[:-1])
+    code, found = court._replace(folder=tmp_path).judged(out)
+    assert (code, found["refusal"], found["unchecked"]["reason"]) == (1, None, BundleInvalid.reason)
+    root = court.pki.folder.trust / "governance.pem"
+    done = CliRunner().invoke(verify, [str(proof_file), "--root", str(root), "--disclosure", str(out)])
+    assert done.exit_code == 1
+    assert "DISCLOSURE NOT CHECKED: case.disclosure: section case" in done.stdout
+    assert "error: BUNDLE_INVALID" in done.stdout
+    assert "disclosed: " not in done.stdout
 
 
 class TestPlain:

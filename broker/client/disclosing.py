@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker.client.opening import unwrapped
 from broker.core.disclosure import Disclosure
-from broker.core.errors import DisclosureInvalid, EnvelopeMalformed, SealKeyMissing, SectionMismatch
+from broker.core.errors import (
+    DisclosureInvalid,
+    EnvelopeMalformed,
+    KeyCommitmentBroken,
+    SealInvalid,
+    SealKeyMissing,
+    SectionMismatch,
+)
 from broker.core.sealing import SealedContent, section_context, unpad
 from broker.core.sections import check_sections, unsalted
 
 if TYPE_CHECKING:
     from broker.core.body import Body, SectionDescriptor
     from broker.core.envelope import Envelope, Section
+    from broker.core.errors import CaseExchangeError
     from broker.ports import KeyUnwrapper, RecordCodec, SectionCipher
 
 
@@ -40,14 +48,16 @@ class Disclosing(NamedTuple):
             EnvelopeMalformed: this is no record.
             SectionMismatch: the record has no such section, this copy does not have it, or it was changed.
             SealKeyMissing: no content key of the section was wrapped to a key that is here.
-            SealInvalid, KeyCommitmentBroken: the wrap or the section is not what the publisher sealed.
+            SealInvalid, KeyCommitmentBroken: no wrap opens, or the section is not what the publisher sealed.
         """
         body = self.codec.parse_body(envelope.body)
         copy = envelope.with_sections(frozenset({name}))
         descriptor = _descriptor(body, name)
         section = _only_section(body, copy, name)
-        key = self._content_key(body, descriptor, agency, keys) if descriptor.sealed else b""
-        content = self._content(body, descriptor, section, key)
+        if descriptor.sealed:
+            key, content = self._opened(body, descriptor, section, agency, keys)
+        else:
+            key, content = b"", unsalted(section)
         return Disclosure(body.record_id, name, key, content, self.codec.encode_envelope(copy))
 
     def check(self, disclosure: Disclosure, record: Envelope) -> SectionDescriptor:
@@ -91,12 +101,22 @@ class Disclosing(NamedTuple):
         context = section_context(self.trust_domain, body, descriptor)
         return unpad(self.cipher.open(key, context, SealedContent(section.content, descriptor.key_commitment)))
 
-    def _content_key(self, body: Body, descriptor: SectionDescriptor, agency: str, keys: KeyUnwrapper | None) -> bytes:
+    def _opened(
+        self, body: Body, descriptor: SectionDescriptor, section: Section, agency: str, keys: KeyUnwrapper | None
+    ) -> tuple[bytes, bytes]:
+        """The content key and the content, by the first wrap that opens: a publisher may have two archive keys."""
         place = body.sections.index(descriptor)
         held = () if keys is None else keys.key_ids()
+        refusal: CaseExchangeError | None = None
         for wrap in body.key_wraps:
             if keys is not None and wrap.agency == agency and wrap.key_id in held and place in wrap.sections:
-                return unwrapped(keys, self.trust_domain, body, wrap)[place]
+                try:
+                    key = unwrapped(keys, self.trust_domain, body, wrap)[place]
+                    return key, self._content(body, descriptor, section, key)
+                except (SealInvalid, KeyCommitmentBroken) as broken:
+                    refusal = refusal or broken
+        if refusal is not None:
+            raise refusal
         message = f"the content key of this section was wrapped to no key of {agency} that is here"
         raise SealKeyMissing(message, record_id=body.record_id, section=descriptor.name)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import pathlib
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -15,15 +16,20 @@ from broker.bootstrap.disclosing import check_disclosures
 from broker.cli.disclose import disclose
 from broker.cli.proof import proof
 from broker.cli.verify import verify
+from broker.client.disclosing import Disclosing
 from broker.core.disclosure import Disclosure
 from broker.core.errors import (
     BundleInvalid,
     DisclosureInvalid,
     KeyCommitmentBroken,
     RecordUnknown,
+    SealInvalid,
     SealKeyMissing,
     SectionMismatch,
 )
+from broker.trust.keyfolder import FolderKeys
+from broker.trust.sealing import AesGcmCipher
+from certs.development import KEY_FOLDER
 from tests.support.exchange import running_exchange
 from tests.support.pki import SamplePki
 from tests.support.process import edge_tables, write_toml
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+    from broker.core.body import KeyWrap
     from broker.core.envelope import Envelope
 
 SHANXI, HEBEI, NGO, LAB, AUDITOR = (
@@ -157,6 +164,28 @@ def test_who_has_no_key_of_the_section_discloses_nothing(court: Court, tmp_path:
     assert isinstance(court.disclosed(NGO, "identity", source, out).exception, SealKeyMissing)
     assert isinstance(court.disclosed(NGO, "identity", court.folder / f"{NGO}.proof", out).exception, SectionMismatch)
     assert not out.exists()
+
+
+def damaged(wrap: KeyWrap) -> KeyWrap:
+    return wrap._replace(wrapped_keys=wrap.wrapped_keys[:-1] + bytes([wrap.wrapped_keys[-1] ^ 1]))
+
+
+def with_wraps(envelope: Envelope, change: Callable[[KeyWrap], tuple[KeyWrap, ...]]) -> Envelope:
+    """What a publisher signs that wraps otherwise."""
+    body = CODEC.parse_body(envelope.body)
+    wraps = tuple(each for wrap in body.key_wraps for each in change(wrap))
+    return replace(envelope, body=CODEC.encode_body(replace(body, key_wraps=wraps)))
+
+
+def test_a_wrap_that_does_not_open_hides_no_other_one(court: Court) -> None:
+    """A publisher has up to two archive keys, with a wrap for each. One of them is enough."""
+    keys = FolderKeys(court.pki.folder.member(SHANXI) / KEY_FOLDER)
+    disclosing = Disclosing(court.pki.directory.trust_domain, CODEC, AesGcmCipher())
+    for change in (lambda wrap: (damaged(wrap), wrap), lambda wrap: (wrap, damaged(wrap))):
+        made = disclosing.disclose(with_wraps(court.envelope, change), "case", SHANXI, keys)
+        assert made.content == CONTENTS["case"]
+    with pytest.raises(SealInvalid):
+        disclosing.disclose(with_wraps(court.envelope, lambda wrap: (damaged(wrap),)), "case", SHANXI, keys)
 
 
 def _of_another_record(made: Disclosure, court: Court, folder: Path) -> Disclosure:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker.cli.options import profile_option
-from broker.core.errors import SetupInvalid
+from broker.core.errors import InputRefused, SetupInvalid
 from broker.files import make_file
 
 if TYPE_CHECKING:
@@ -52,12 +52,20 @@ def disclose(record_id: str, *, section: str, source: Path, profile: Path, out: 
     """  # noqa: E501 - an example is one line
     from broker.bootstrap.disclosing import disclose_section  # noqa: PLC0415 - `verify` loads it only for a disclosure
 
-    made = disclose_section(profile, source, record_id, section)
+    try:
+        made = disclose_section(profile, source, record_id, section)
+    except OSError as error:
+        message = f"{error.filename or source} cannot be used: {error.strerror}"
+        raise InputRefused(message) from error
     try:
         make_file(out, made.marshal())
     except FileExistsError as error:
         message = f"{out} exists already; a disclosure is evidence and is never overwritten"
         raise SetupInvalid(message) from error
+    except OSError as error:
+        # The error names the temporary file.
+        message = f"{out} cannot be used: {error.strerror}"
+        raise InputRefused(message) from error
     click.echo(f"{out}: section {section} of record {record_id}, {len(made.content)} bytes in the clear,")
     click.echo(f"SHA-256 {hashlib.sha256(made.content).hexdigest()}")
     click.echo("It opens this section alone. Everybody who has the file can read it")

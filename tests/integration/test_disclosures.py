@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import pathlib
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -17,10 +17,11 @@ from broker.cli.disclose import disclose
 from broker.cli.proof import proof
 from broker.cli.verify import verify
 from broker.client.disclosing import Disclosing
-from broker.core.disclosure import Disclosure
+from broker.core.disclosure import MAX_DISCLOSURE_BYTES, Disclosure
 from broker.core.errors import (
     BundleInvalid,
     DisclosureInvalid,
+    InputRefused,
     KeyCommitmentBroken,
     RecordUnknown,
     SealInvalid,
@@ -39,7 +40,6 @@ from tests.support.sealed import SealedRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -156,6 +156,21 @@ def test_a_record_that_the_edge_kept_is_disclosed_from_its_envelope(court: Court
     assert isinstance(wrong.exception, RecordUnknown)
 
 
+def test_files_that_cannot_be_used_are_named(court: Court, tmp_path: Path) -> None:
+    source = tmp_path / "kept.envelope"
+    source.write_bytes(CODEC.encode_envelope(court.envelope))
+    missing = tmp_path / "no-such-folder" / "case.disclosure"
+    done = court.disclosed(SHANXI, "case", source, missing)
+    assert isinstance(done.exception, InputRefused)
+    assert f"{missing} cannot be used: No such file or directory" in done.exception.message
+    # A file of this length is no record, and no bundle.
+    with source.open("r+b") as file:
+        file.truncate(MAX_DISCLOSURE_BYTES + 1)
+    done = court.disclosed(SHANXI, "case", source, tmp_path / "case.disclosure")
+    assert isinstance(done.exception, InputRefused)
+    assert f"{source} cannot be used: File too large" in done.exception.message
+
+
 def test_who_has_no_key_of_the_section_discloses_nothing(court: Court, tmp_path: Path) -> None:
     out = tmp_path / "case.disclosure"
     source = court.folder / f"{HEBEI}.proof"
@@ -262,13 +277,13 @@ def test_the_bundle_is_read_once_for_all_disclosures(
     for section, out in zip(CONTENTS, files, strict=True):
         assert court.disclosed(HEBEI, section, court.folder / f"{HEBEI}.proof", out).exit_code == 0
     opened: list[Path] = []
-    really = pathlib.Path.open
+    really = Path.open
 
     def counted(path: Path, *arguments: Any, **options: Any) -> Any:
         opened.append(path)
         return really(path, *arguments, **options)
 
-    monkeypatch.setattr(pathlib.Path, "open", counted)
+    monkeypatch.setattr(Path, "open", counted)
     checked = check_disclosures(bundle, (root,), files)
     assert [(item.section, item.holds) for item in checked] == [(section, True) for section in CONTENTS]
     assert opened.count(bundle) == 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from broker.client.connection import typed_errors
 from broker.client.stream import CallStream
 from broker.core.errors import CaseExchangeError, ConnectionFailed, Draining, LeaseLost
-from broker.core.leasing.terms import check_refusal_code
+from broker.core.leasing.terms import check_code
 from broker.core.subscriptions import EARLIEST
 from broker.wire.envelopes import envelope_from
 from broker.wire.receipts import position_from
@@ -159,7 +159,7 @@ class SubscriptionStream(CallStream[subscriber_pb2.SubscribeRequest, subscriber_
             InputRefused: the code is none.
             LeaseLost, CaseExchangeError: as ``ack``.
         """
-        check_refusal_code(code)
+        check_code(code, "the reason of a refusal")
         refusal = subscriber_pb2.DeliveryRefusal(delivery_id=delivery_id, code=code)
         await self._acknowledge(subscriber_pb2.Acknowledge(delivery_ids=[delivery_id], refusals=[refusal]))
 

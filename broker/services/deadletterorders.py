@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import RecordNotWaiting, RecordUnknown
 from broker.core.events import AuditEvent, DeadLetterOrdered
-from broker.core.leasing.terms import check_refusal_code
+from broker.core.leasing.terms import check_code
 from broker.core.trace import Step
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class DeadLetterOrders:
             QuotaExceeded: the agency has another long call under way.
             LogUnavailable, LogFull, DirectoryUnavailable
         """
-        check_refusal_code(code)
+        check_code(code, "the reason to make a dead letter")
         record, told = await self._tracer.at_own(principal, position)
         steps = [event.step for event in told if event.subscription == subscription and event.step is not Step.ENDED]
         if Step.DELIVERED not in steps:

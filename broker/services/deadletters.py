@@ -14,7 +14,7 @@ import structlog
 
 from broker.core.errors import DeadLetterUnknown, LogCorrupt, RightDenied
 from broker.core.events import AuditEvent, DeadLetterDiscarded, DeadLetterRedriven, TakenOver
-from broker.core.leasing.terms import check_refusal_code
+from broker.core.leasing.terms import check_code
 from broker.core.policy import may_replay
 from broker.core.reigns import RANDOM_BYTES, next_reign
 from broker.core.streams import AUDIT, StreamPartition
@@ -215,7 +215,7 @@ class DeadLetters:
             InputRefused: the code is not well formed.
             DeadLetterUnknown, LogUnavailable, LogFull
         """
-        check_refusal_code(code)
+        check_code(code, "the reason to discard a record")
         dead = await self._own(principal, subscription, position)
         event = DeadLetterDiscarded(position, subscription, principal.agency, dead.case_id, code)
         await self._decide(principal, event)

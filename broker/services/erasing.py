@@ -30,7 +30,7 @@ from broker.core.errors import (
     RightDenied,
 )
 from broker.core.events import AuditEvent, SectionsErased
-from broker.core.leasing.terms import check_refusal_code
+from broker.core.leasing.terms import check_code
 from broker.core.policy import may_replay
 from broker.core.streams import AUDIT, ERASURE_EVENTS, StreamPartition
 from broker.services.accepted import accepted
@@ -125,7 +125,7 @@ class Erasing:
         if not is_uuid(record_id) or not sections:
             message = "an erasure names a record by its id, a UUID in canonical form, and at least one section"
             raise InputRefused(message)
-        check_refusal_code(code)
+        check_code(code, "the reason of an erasure")
         with self._quotas.long_call(principal.agency):
             return await asyncio.shield(self._in_turn(erasure, principal, record_id, frozenset(sections), code))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import Draining, InputRefused, KindUnknown, Overloaded, SubscriptionInvalid
 from broker.core.leasing.lease import LeaseBook
-from broker.core.leasing.terms import LeaseSettings, check_refusal_code
+from broker.core.leasing.terms import LeaseSettings, check_code
 from broker.core.policy import check_receive
 from broker.core.streams import KINDS, streams_of
 from broker.core.subscriptions import EARLIEST
@@ -86,7 +86,7 @@ class SubscriberStream:
             InputRefused: a code is not well formed, or it is for another delivery. Nothing was acknowledged.
         """
         for code in refused.values():
-            check_refusal_code(code)
+            check_code(code, "the reason of a refusal")
         if refused and not refused.keys() <= set(delivery_ids):
             message = "an acknowledgement refuses a delivery that it does not name"
             raise InputRefused(message)

@@ -181,7 +181,7 @@ async def test_nobody_but_the_publisher_has_anything_erased(pki: SamplePki, tmp_
         for sections in ((), ("nothing",), ("photos", "nothing")):
             with pytest.raises(InputRefused):
                 await erased(exchange, envelope, *sections)
-        with pytest.raises(InputRefused):
+        with pytest.raises(InputRefused, match="the reason of an erasure is a code: a capital letter"):
             await erase_sections(await exchange.channel(SHANXI), record_id(envelope), ["photos"], "a name of a person")
         other = SealedRecords(pki, SHANXI, (HEBEI,)).make(CONTENTS)
         with pytest.raises(RecordUnknown):

@@ -85,12 +85,16 @@ class DeadLetter(NamedTuple):
     failed_attempts: int
 
 
-def check_refusal_code(code: str) -> None:
-    """Check the code with which a consumer refuses a record. It goes into the audit stream.
+def check_code(code: str, what: str) -> None:
+    """Check the code that says why somebody did something. It goes into the audit stream.
+
+    Args:
+        code: the code.
+        what: what it is, for the message.
 
     Raises:
         InputRefused: it is not a capital letter and then at most 63 capital letters, digits and underscores.
     """
     if not _CODE.fullmatch(code):
-        message = "a refusal has a code: a capital letter, then at most 63 capital letters, digits and underscores"
+        message = f"{what} is a code: a capital letter, then at most 63 capital letters, digits and underscores"
         raise InputRefused(message)

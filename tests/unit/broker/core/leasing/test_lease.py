@@ -16,7 +16,7 @@ from broker.core.leasing.terms import (
     Lease,
     LeaseSettings,
     Room,
-    check_refusal_code,
+    check_code,
 )
 from broker.core.streams import Position, StreamPartition
 
@@ -146,13 +146,13 @@ def test_postponed_a_record_comes_again_more_often_than_it_may_fail_and_nothing_
 
 @pytest.mark.parametrize("code", ["A", "Z9_", "A" * 64])
 def test_a_code_of_a_refusal_is_a_short_upper_case_identifier(code: str) -> None:
-    check_refusal_code(code)
+    check_code(code, "the reason of a refusal")
 
 
 @pytest.mark.parametrize("code", ["", "record_invalid", "RECORD INVALID", "1", "_A", "A\n", "Ä", "A" * 65])
 def test_what_is_no_code_of_a_refusal_is_refused(code: str) -> None:
-    with pytest.raises(InputRefused, match="code"):
-        check_refusal_code(code)
+    with pytest.raises(InputRefused, match="the reason of a refusal is a code: "):
+        check_code(code, "the reason of a refusal")
 
 
 def test_a_postponed_record_keeps_the_failures_that_it_had() -> None:

@@ -63,7 +63,7 @@ All are in `gateway.folder`.
 | `inbox/` | files to publish. Rename complete files into it |
 | `inbox/attachments/` | pictures and other files that those files name. Put them in first |
 | `outbox/KIND-RECORD_ID.…` | a delivered and verified record, with the suffix of its format |
-| `outbox/KIND-RECORD_ID.about.json` | case, publisher, what was withheld, erased or not carried, `not_obeyed`. Written first |
+| `outbox/KIND-RECORD_ID.about.json` | case, publisher, what is missing or not carried, `not_obeyed`. Written first |
 | `done/` | files that were taken in completely: all of their records are signed and in the spool |
 | `quarantine/` | files that were refused, whole or in part; deliveries that were refused (`.envelope`) |
 | `….age` | any of these with `seal_files`, sealed to the agency ([keys.md](keys.md#files-sealed-to-yourself)) |

@@ -127,7 +127,7 @@ class Broker:
             signer=signer,
             evidence=self._evidence,
             refusals=self._refusals,
-            restoring=Restoring(opened.repair, codec, self._letters),
+            restoring=Restoring(opened.repair, codec, self._letters, opened.orders),
             erasing=self._erasing,
             slots=quotas.turns.slots,
         )
@@ -201,6 +201,7 @@ class Broker:
         self._tasks.run(self._refusals.run(), "refusals")
         self._tasks.run(self._scrub.run(), "scrub")
         self._tasks.run(self._letters.run(), "dead letters")
+        self._tasks.run(self._erasing.run(), "erasures")
         self._tasks.run(self._cosigning.run(), "witnesses")
         await self.tiles.start()
         self._tasks.run(self.tiles.run(), "tiles")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from broker.bootstrap.directlog import open_direct
 from broker.core.incarnations import Incarnations
 from broker.services.bundling import BundleMaker, BundleOrder
+from broker.services.erasureorders import ErasureOrders
 from broker.services.replay import ReplayRequest, replay_rights
 from broker.trust.certificates import load_certificates, principal_of
 from broker.trust.directory_files import DirectoryFile
@@ -62,6 +63,8 @@ async def replay_from_kafka(config: EdgeConfig, request: ReplayRequest) -> Async
             log=log,
             store=store,
             codec=ProtobufCodec(),
+            # Nobody can erase anything there.
+            orders=ErasureOrders(),
             directory=directory,
             material=PublishedTrust(directory, revocations),
             clock=clock,

@@ -17,6 +17,8 @@ from broker.core.webaddress import WebAddress
 from broker.extras import needed
 from broker.files import read_file
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLogReader
+from broker.services.erasing import scan
+from broker.services.erasureorders import ErasureOrders
 from broker.services.fsck import check_log, not_shown
 from broker.services.soundness import EntryJudge
 from broker.services.tiles import LogTiles
@@ -178,7 +180,9 @@ async def _own(config: BrokerConfig, trusted: Directory) -> AsyncIterator[Mappin
             store = SqliteCheckpointStore(config.log.folder / "checkpoints.db", read_only=True)
             stack.push_async_callback(store.close)
         expire = config.kafka.retention_days * 86_400.0 if config.log.backend == KAFKA else 0
-        judge = EntryJudge(ProtobufCodec(), SystemClock(), expire or None)
+        codec, orders = ProtobufCodec(), ErasureOrders()
+        await scan(orders, log, codec)
+        judge = EntryJudge(codec, orders, SystemClock(), expire or None)
         yield {
             log_path(one, log.log_id(one.stream)): LogTiles(log, store, one, judge)
             for one in every_partition(log.partitions)

@@ -19,6 +19,7 @@ from broker.messagelog.kafka.owner import TopicsOwner
 from broker.messagelog.kafka.packs import PACK_BYTES
 from broker.messagelog.kafka.topicsettings import KafkaSettings, TopicSettings
 from broker.messagelog.sqlite import SqliteCheckpointStore
+from broker.services.erasureorders import ErasureOrders
 from broker.services.incarnations import settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.renewal import Laid
@@ -119,7 +120,7 @@ async def open_kafka(
         board.follow()
 
     lag = config.checkpoints.evidence_bound_seconds
-    return OpenedLog(log, store, board, signer, repair=log.repair, lag_seconds=lag, begun=begun)
+    return OpenedLog(log, store, board, signer, ErasureOrders(), repair=log.repair, lag_seconds=lag, begun=begun)
 
 
 def kafka_connection(config: KafkaConfig, clock: Clock) -> KafkaConnection:

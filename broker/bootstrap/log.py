@@ -11,6 +11,7 @@ from broker.core.errors import ConfigInvalid
 from broker.core.incarnations import Incarnations
 from broker.extras import needed
 from broker.messagelog.sqlite import SoleFollower, SqliteCheckpointStore, SqliteLog
+from broker.services.erasureorders import ErasureOrders
 from broker.services.incarnations import begin_declared, settle_trees
 from broker.trust.logkeys import DirectoryLogKeys
 from broker.trust.signing import Ed25519NoteSigner
@@ -68,4 +69,4 @@ async def open_log(
         signer=signer,
         now_ms=clock.now_ms,
     )
-    return OpenedLog(log, store, SoleFollower(), signer, repair=log, erasure=log)
+    return OpenedLog(log, store, SoleFollower(), signer, ErasureOrders(), repair=log, erasure=log)

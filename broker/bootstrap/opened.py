@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from broker.config.broker import BrokerConfig
     from broker.core.streams import StreamPartition
     from broker.ports import CheckpointBoard, CheckpointStore, LogErasure, LogRepair, MessageLog, NoteSigner
+    from broker.services.erasureorders import ErasureOrders
 
 _log = structlog.get_logger("broker")
 
@@ -27,6 +28,7 @@ async def _nothing() -> None:
 class OpenedLog(NamedTuple):
     """A log and what belongs to it.
 
+    ``orders``: what was ordered to be erased, as soon as that was read from the log.
     ``erasure``: removes bytes of a record. None: the log cannot.
     ``lag_seconds``: how long this process may be behind others on the same log. 0: there are no others.
     ``begun``: to be called when the directory in force is in the log, and before anything else is written.
@@ -37,6 +39,7 @@ class OpenedLog(NamedTuple):
     store: CheckpointStore
     board: CheckpointBoard
     signer: NoteSigner
+    orders: ErasureOrders
     repair: LogRepair | None = None
     erasure: LogErasure | None = None
     lag_seconds: float = 0.0

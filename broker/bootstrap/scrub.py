@@ -48,6 +48,7 @@ def make_scrub(
         log=opened.log,
         store=opened.store,
         codec=codec,
+        orders=opened.orders,
         clock=clock,
         settings=ScrubSettings(
             given.bytes_per_second, given.new_bytes_per_second, given.hours * 3600, days * 86_400.0 or None

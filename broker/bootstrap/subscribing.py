@@ -52,6 +52,7 @@ def make_subscribing(
         entropy=entropy,
         clock=clock,
         fold=fold,
+        orders=opened.orders,
     )
     subscriptions = Subscriptions(
         index=index, fold=fold, log=log, audit=audit, directory=directory, quotas=quotas, clock=clock
@@ -59,6 +60,7 @@ def make_subscribing(
     erasing = Erasing(
         log=log,
         erasure=opened.erasure,
+        orders=opened.orders,
         audit=audit,
         codec=codec,
         directory=directory,
@@ -76,6 +78,6 @@ def make_subscribing(
         quotas=quotas,
         letters=letters,
         subscriptions=subscriptions,
-        without_erased=erasing.without_erased,
+        orders=opened.orders,
     )
     return Subscribing(letters, subscriptions, streams, erasing)

@@ -32,7 +32,13 @@ def tracing_servicers(
 ) -> tuple[DeadLetterServicer, TraceServicer]:
     """The servicers of dead letters and of traces."""
     tracer = Tracer(
-        log=opened.log, store=opened.store, codec=codec, directory=trust.directory, quotas=quotas, clock=clock
+        log=opened.log,
+        store=opened.store,
+        codec=codec,
+        orders=opened.orders,
+        directory=trust.directory,
+        quotas=quotas,
+        clock=clock,
     )
     orders = DeadLetterOrders(tracer=tracer, audit=audit, clock=clock, catch_up=letters.catch_up)
     unprocessed = Unprocessed(index=index, log=opened.log, directory=trust.directory)

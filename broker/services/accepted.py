@@ -16,21 +16,29 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.core.envelope import Envelope
     from broker.ports import RecordCodec
+    from broker.services.erasureorders import ErasureOrders
 
 
-def accepted(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
+def accepted(entry: LogEntry, codec: RecordCodec, orders: ErasureOrders | None = None) -> tuple[Envelope, Routing]:
     """The record of an entry, and the part of its body that says what it is. It is what was accepted, in its place.
+
+    What was ordered to be erased is not in it.
+
+    Args:
+        entry: the entry.
+        codec: reads it.
+        orders: what may be lacking. None: nothing may, as in every record of the exchange's own.
 
     Raises:
         LogCorrupt: the entry is not what was accepted. A record that was rewritten in the log is not delivered, even
             if its publisher's signature would still show the change.
     """
-    envelope, routing = record_of(entry, codec)
+    envelope, routing = record_of(entry, codec, orders)
     check_place(entry, routing)
     return envelope, routing
 
 
-def record_of(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
+def record_of(entry: LogEntry, codec: RecordCodec, orders: ErasureOrders | None = None) -> tuple[Envelope, Routing]:
     """As ``accepted``, wherever the log has put it.
 
     Raises:
@@ -50,13 +58,18 @@ def record_of(entry: LogEntry, codec: RecordCodec) -> tuple[Envelope, Routing]:
     # (4) It is the record that was accepted. The receipt and the tree name it by this digest.
     if envelope.record_sha256 != entry.record_sha256:
         raise _damaged(entry, "holds another record than the one that was accepted")
-    return envelope, routing
+    # (5) It lacks only what its publisher had erased. Nobody signs the mark that says so.
+    ordered = frozenset[str]() if orders is None else orders.of(entry.record_id)
+    if not ordered.issuperset(envelope.erased):
+        raise _damaged(entry, "lacks a section that nobody has ordered to be erased")
+    # It may have been read before the order was carried out.
+    return envelope.erase(ordered) if ordered else envelope, routing
 
 
-def publisher_of(entry: LogEntry, codec: RecordCodec) -> str:
+def publisher_of(entry: LogEntry, codec: RecordCodec, orders: ErasureOrders) -> str:
     """The agency that published the record of an entry. Empty if it is damaged: nobody can say any more who it was."""
     try:
-        return record_of(entry, codec)[1].publisher
+        return record_of(entry, codec, orders)[1].publisher
     except LogCorrupt:
         return ""
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TrustMaterial,
     )
     from broker.services.bundlebatch import Batch
+    from broker.services.erasureorders import ErasureOrders
 
 _LEAVES: Final = 4096
 """The limit for the leaves in one stretch."""
@@ -84,6 +85,7 @@ class BundleMaker:
         log: MessageLog,
         store: CheckpointStore,
         codec: RecordCodec,
+        orders: ErasureOrders,
         directory: DirectoryInForce,
         material: TrustMaterial,
         clock: Clock,
@@ -95,6 +97,7 @@ class BundleMaker:
         self._log = log
         self._store = store
         self._codec = codec
+        self._orders = orders
         self._cosigned = cosigned
         self._timestamped = timestamped
         self.parts: Final = BundleParts(
@@ -229,9 +232,12 @@ class BundleMaker:
             return _stray(entry.position, "unreadable", entry.value, stretch.visible)
         except SectionMismatch:
             return _stray(entry.position, "other sections", entry.value, stretch.visible)
-        if not 0 <= entry.accepted_at_ms <= LAST_MS:
-            return _stray(entry.position, "no time", entry.value, stretch.visible)
-        batch.add(entry, envelope, routing, stretch.visible, as_accepted=matches)
+        ordered = self._orders.of(entry.record_id)
+        lacking = None if ordered.issuperset(envelope.erased) else "other sections"
+        wrong = lacking if 0 <= entry.accepted_at_ms <= LAST_MS else "no time"
+        if wrong is not None:
+            return _stray(entry.position, wrong, entry.value, stretch.visible)
+        batch.add(entry, envelope.erase(ordered), routing, stretch.visible, as_accepted=matches)
         return None
 
 

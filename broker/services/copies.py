@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.core.errors import LogCorrupt
 from broker.core.policy import visible_sections
@@ -10,23 +10,22 @@ from broker.services.accepted import accepted, publisher_of
 from broker.services.deliveries import DeliveredCopy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from broker.core.entry import LogEntry
     from broker.core.leasing.terms import Lease
     from broker.core.policy import Directory
     from broker.ports import RecordCodec
+    from broker.services.erasureorders import ErasureOrders
     from broker.services.subscription_log import SubscriptionLog
 
-WithoutErased: TypeAlias = "Callable[[LogEntry], LogEntry]"
-"""Gives an entry without what was ordered to be erased (broker/services/erasing.py)."""
 MOST_DAMAGED: Final = 100
 """If more records in a row are damaged, it is the log, and no more of them are set aside."""
 
 
-def as_it_is(entry: LogEntry) -> LogEntry:
-    """Nothing was ordered to be erased."""
-    return entry
+class Copying(NamedTuple):
+    """What copies are made with. ``orders``: what was ordered to be erased."""
+
+    codec: RecordCodec
+    orders: ErasureOrders
 
 
 class Copies:
@@ -34,21 +33,13 @@ class Copies:
 
     Args:
         agency: the agency.
-        codec: reads records.
+        copying: what copies are made with.
         log: is told of each damaged record.
-        without_erased: gives an entry that was read before without what was ordered to be erased since.
     """
 
-    def __init__(
-        self,
-        agency: str,
-        codec: RecordCodec,
-        log: SubscriptionLog,
-        without_erased: WithoutErased = as_it_is,
-    ) -> None:
-        self._without_erased = without_erased
+    def __init__(self, agency: str, copying: Copying, log: SubscriptionLog) -> None:
+        self._codec, self._orders = copying
         self._agency = agency
-        self._codec = codec
         self._log = log
         self._damaged_in_a_row = 0
 
@@ -63,7 +54,7 @@ class Copies:
             LogCorrupt: the log is damaged, and not one record in it.
         """
         try:
-            envelope, routing = accepted(self._without_erased(entry), self._codec)
+            envelope, routing = accepted(entry, self._codec, self._orders)
         except LogCorrupt as damage:
             self._damaged_in_a_row += 1
             if self._damaged_in_a_row > MOST_DAMAGED:
@@ -81,4 +72,4 @@ class Copies:
 
     def publisher(self, entry: LogEntry) -> str:
         """The agency that published the record of an entry. Empty if it is damaged."""
-        return publisher_of(entry, self._codec)
+        return publisher_of(entry, self._codec, self._orders)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from broker.ports import AuditTrail, Clock, DeadLetterState, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.auditindex import AuditIndex, Tally
+    from broker.services.erasureorders import ErasureOrders
 
 _log = structlog.get_logger("broker.deadletters")
 _LISTED: Final = 500
@@ -59,6 +60,7 @@ class DeadLetters:
         log: MessageLog,
         audit: AuditTrail,
         codec: RecordCodec,
+        orders: ErasureOrders,
         directory: DirectoryInForce,
         entropy: Entropy,
         clock: Clock,
@@ -68,6 +70,7 @@ class DeadLetters:
         self._log = log
         self._audit = audit
         self._codec = codec
+        self._orders = orders
         self._directory = directory
         self._entropy = entropy
         self._clock = clock
@@ -191,7 +194,7 @@ class DeadLetters:
         try:
             for entry in await self._log.read(position.stream_partition, position.offset, 1, 1):
                 if entry.position == position:
-                    accepted(entry, self._codec)
+                    accepted(entry, self._codec, self._orders)
                     return entry
         except LogCorrupt:
             pass

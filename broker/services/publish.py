@@ -88,7 +88,7 @@ class PublishService:
         self._restoring = restoring
         self._erasing = erasing
         self._slots = slots
-        self._supplements = SupplementChecks(log, codec)
+        self._supplements = SupplementChecks(log, codec, erasing.orders)
 
     async def publish(self, principal: Principal, envelopes: Sequence[Envelope]) -> PublishOutcome:
         """Check and append a batch. A refused record does not stop the others.
@@ -197,7 +197,7 @@ class PublishService:
         """Append what passed the checks. Returns, in order, each record's receipt statement or its refusal."""
         good = [item for item in judged if isinstance(item, Checked)]
         # (7) and (8): the log leaves out what it already has, in the same transaction that appends the others.
-        entries = [self._erasing.offered(item.entry) for item in good]
+        entries = [self._erasing.without_erased(item.entry) for item in good]
         places = await self._log.append(entries) if entries else []
         await self._restoring.offered(zip(entries, places, strict=True))
         ids = [entry.record_id for entry in entries]

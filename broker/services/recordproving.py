@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         TimestampedCheckpoints,
     )
     from broker.services.bundling import BundleMaker
+    from broker.services.erasureorders import ErasureOrders
     from broker.services.quotas import Quotas
 
 _UNKNOWN: Final = "there is no such record that concerns this agency"
@@ -103,6 +104,7 @@ class RecordProver:
         log: MessageLog,
         store: CheckpointStore,
         codec: RecordCodec,
+        orders: ErasureOrders,
         directory: DirectoryInForce,
         bundles: BundleMaker,
         cosigned: CosignedCheckpoints,
@@ -115,6 +117,7 @@ class RecordProver:
         self._log = log
         self._store = store
         self._codec = codec
+        self._orders = orders
         self._directory = directory
         self._parts = bundles.parts
         self._versions = bundles.versions
@@ -162,7 +165,7 @@ class RecordProver:
         auditor = may_replay(directory, agency, stream)
         concerned = auditor or agency in entry.recipients
         try:
-            envelope, routing = accepted(entry, self._codec)
+            envelope, routing = accepted(entry, self._codec, self._orders)
         except LogCorrupt:
             # Nobody can say any more who published it.
             if concerned:

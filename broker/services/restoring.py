@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from broker.core.entry import Appended, LogEntry, NewEntry
     from broker.core.streams import Position
     from broker.ports import LogRepair, RecordCodec
+    from broker.services.erasureorders import ErasureOrders
 
 _log = structlog.get_logger("broker")
 
@@ -48,9 +49,13 @@ class Restoring:
         repair: puts records back. None: the log cannot.
         codec: reads the records.
         letters: the dead letters to redrive.
+        orders: what records may lack.
     """
 
-    def __init__(self, repair: LogRepair | None, codec: RecordCodec, letters: DamagedLetters) -> None:
+    def __init__(
+        self, repair: LogRepair | None, codec: RecordCodec, letters: DamagedLetters, orders: ErasureOrders
+    ) -> None:
+        self._orders = orders
         self._repair = repair
         self._codec = codec
         self._letters = letters
@@ -84,7 +89,7 @@ class Restoring:
 
     def _sound(self, entry: LogEntry) -> bool:
         try:
-            _, routing = accepted(entry, self._codec)
+            _, routing = accepted(entry, self._codec, self._orders)
             check_recipients(entry, routing)
         except LogCorrupt:
             return False

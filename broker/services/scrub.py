@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from broker.core.streams import StreamPartition
     from broker.ports import CheckpointStore, Clock, LeafRow, MessageLog, RecordCodec
+    from broker.services.erasureorders import ErasureOrders
     from broker.services.soundness import Damage
 
 _BATCH_RECORDS: Final = 100
@@ -62,6 +63,7 @@ class Scrub:
         log: the log to read.
         store: the trees, and how far earlier scrubs came.
         codec: reads the records.
+        orders: what records may lack.
         clock: gives the time between two passes.
         settings: how much it reads.
         alarm: called with everything that is wrong.
@@ -74,6 +76,7 @@ class Scrub:
         log: MessageLog,
         store: CheckpointStore,
         codec: RecordCodec,
+        orders: ErasureOrders,
         clock: Clock,
         settings: ScrubSettings,
         alarm: Callable[[Damage], None],
@@ -81,7 +84,7 @@ class Scrub:
     ) -> None:
         self._log = log
         self._store = store
-        self._judge = EntryJudge(codec, clock, settings.expire_seconds)
+        self._judge = EntryJudge(codec, orders, clock, settings.expire_seconds)
         self._clock = clock
         self._settings = settings
         self._alarm = alarm

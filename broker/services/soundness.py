@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.core.streams import StreamPartition
     from broker.ports import Clock, LeafRow, RecordCodec
+    from broker.services.erasureorders import ErasureOrders
 
 
 class Damage(NamedTuple):
@@ -38,8 +39,9 @@ class EntryJudge:
         expire_seconds: a record may be gone this long after it was accepted. None: never.
     """
 
-    def __init__(self, codec: RecordCodec, clock: Clock, expire_seconds: float | None) -> None:
+    def __init__(self, codec: RecordCodec, orders: ErasureOrders, clock: Clock, expire_seconds: float | None) -> None:
         self._codec = codec
+        self._orders = orders
         self._clock = clock
         self._expire_seconds = expire_seconds
 
@@ -72,7 +74,7 @@ class EntryJudge:
         if leaf_hash(leaf_of(entry).marshal()) != row.hash:
             return Damage(entry.position, "the entry is not the one that the tree has here", None)
         try:
-            _, routing = record_of(entry, self._codec)
+            _, routing = record_of(entry, self._codec, self._orders)
         except LogCorrupt as error:
             return Damage(entry.position, error.message, None)
         try:

@@ -19,7 +19,7 @@ from broker.core.policy import check_receive
 from broker.core.streams import KINDS, streams_of
 from broker.core.subscriptions import EARLIEST
 from broker.ports import SubscriptionKey
-from broker.services.copies import WithoutErased, as_it_is
+from broker.services.copies import Copying
 from broker.services.deliveries import Ended, SubscriptionTerms
 from broker.services.generations import cursor_in_force
 from broker.services.openings import Openings
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from broker.core.subscriptions import StartPoint
     from broker.ports import AuditTrail, Clock, DirectoryInForce, Entropy, MessageLog, RecordCodec
     from broker.services.deliveries import Outgoing, SubscribeLimits
+    from broker.services.erasureorders import ErasureOrders
     from broker.services.generations import Generations
     from broker.services.parking import Letters
     from broker.services.quotas import Quotas
@@ -137,9 +138,9 @@ class SubscribeService:
         quotas: Quotas,
         letters: Letters,
         subscriptions: Generations,
-        without_erased: WithoutErased = as_it_is,
+        orders: ErasureOrders,
     ) -> None:
-        self._without_erased = without_erased
+        self._orders = orders
         self._directory = directory
         self._codec = codec
         self._log = log
@@ -260,13 +261,12 @@ class SubscribeService:
             cursor=cursor,
             book=LeaseBook(settings, {}, first_delivery_id=first),
             directory=self._directory,
-            codec=self._codec,
             audit=self._audit,
             clock=self._clock,
             limits=self._limits,
             letters=self._letters,
             holding=holding,
-            without_erased=self._without_erased,
+            copying=Copying(self._codec, self._orders),
         )
         unlisten = self._generations.listen(key, lambda _: subscription.drain())
         self._subscriptions[key] = subscription

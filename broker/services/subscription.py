@@ -25,7 +25,7 @@ from broker.core.errors import CaseExchangeError, Draining, Internal
 from broker.core.leasing.terms import DeadLetter
 from broker.ports import Assigned
 from broker.services.commits import Commits
-from broker.services.copies import Copies, WithoutErased
+from broker.services.copies import Copies
 from broker.services.deliveries import DeliveredCopy, Ended, SubscribeLimits, messages
 from broker.services.news import News
 from broker.services.parking import Parking
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from broker.core.leasing.ackstate import AckState
     from broker.core.leasing.lease import LeaseBook
     from broker.core.streams import Position, StreamPartition
-    from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, RecordCodec, SubscriptionKey
+    from broker.ports import AuditTrail, Clock, DirectoryInForce, LogCursor, SubscriptionKey
+    from broker.services.copies import Copying
     from broker.services.parking import Letters
     from broker.services.quotas import Holding
     from broker.services.round import Consumer
@@ -58,20 +59,19 @@ class Subscription:
         cursor: LogCursor,
         book: LeaseBook,
         directory: DirectoryInForce,
-        codec: RecordCodec,
         audit: AuditTrail,
         clock: Clock,
         limits: SubscribeLimits,
         letters: Letters,
         holding: Holding,
-        without_erased: WithoutErased,
+        copying: Copying,
     ) -> None:
         self.key, self.kinds, self.lease_seconds = key, kinds, lease_seconds
         self.ending = self._attempt_failed = self._draining = False
         self.ended, self.holding, self._cursor, self._book = asyncio.Event(), holding, cursor, book
         self._directory, self._audit, self._clock, self._limits = directory, audit, clock, limits
         self._log = SubscriptionLog(key, book, clock, limits.transient_alarm_seconds)
-        self._copies = Copies(key.agency, codec, self._log, without_erased)
+        self._copies = Copies(key.agency, copying, self._log)
         self._consumers: dict[str, Consumer] = {}
         self._held: dict[Position, Held] = {}
         self._round, self._wake = Round(), asyncio.Event()

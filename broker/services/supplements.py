@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from broker.core.streams import Position
     from broker.core.supplements import Repeated
     from broker.ports import MessageLog, RecordCodec
+    from broker.services.erasureorders import ErasureOrders
 
 
 class SupplementChecks:
     """For one event loop. Supplements are rare, so each is compared by itself."""
 
-    def __init__(self, log: MessageLog, codec: RecordCodec) -> None:
+    def __init__(self, log: MessageLog, codec: RecordCodec, orders: ErasureOrders) -> None:
+        self._orders = orders
         self._log = log
         self._codec = codec
 
@@ -54,7 +56,9 @@ class SupplementChecks:
         try:
             await self._log.catch_up(partition, position.offset + 1)
             entries: list[LogEntry] = await self._log.read(partition, position.offset, 1, 1)
-            envelope = record_of(next(entry for entry in entries if entry.position == position), self._codec)[0]
+            entry = next(entry for entry in entries if entry.position == position)
+            entry = next(entry for entry in entries if entry.position == position)
+            envelope = record_of(entry, self._codec, self._orders)[0]
         except (LogCorrupt, StopIteration):
             return None
         return None if envelope.erased else repeated(read_body(envelope, self._codec), envelope.record_sha256)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from broker.core.entry import LogEntry
     from broker.core.identity import Principal
     from broker.ports import CheckpointStore, Clock, DirectoryInForce, MessageLog, RecordCodec
+    from broker.services.erasureorders import ErasureOrders
     from broker.services.quotas import Quotas
 
 _PAGE_RECORDS: Final = 64
@@ -59,6 +60,7 @@ class Tracer:
         log: MessageLog,
         store: CheckpointStore,
         codec: RecordCodec,
+        orders: ErasureOrders,
         directory: DirectoryInForce,
         quotas: Quotas,
         clock: Clock,
@@ -66,6 +68,7 @@ class Tracer:
     ) -> None:
         self._log = log
         self._codec = codec
+        self._orders = orders
         self._directory = directory
         self._quotas = quotas
         self._clock = clock
@@ -157,7 +160,7 @@ class Tracer:
         publisher, allowed = "", frozenset[str]()
         # Of a damaged record nobody can say who published it, and nobody gets it.
         with contextlib.suppress(LogCorrupt):
-            _, routing = accepted(entry, self._codec)
+            _, routing = accepted(entry, self._codec, self._orders)
             directory, publisher = self._directory.current(), routing.publisher
             allowed = frozenset(each for each in recipients if visible_sections(directory, each, routing) is not None)
         return TracedRecord(

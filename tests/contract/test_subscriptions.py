@@ -18,6 +18,7 @@ from broker.messagelog.sqlite import SqliteLog
 from broker.ports import SubscriptionKey
 from broker.services.auditindex import Scope
 from broker.services.deliveries import Ended
+from broker.services.erasureorders import ErasureOrders
 from broker.services.restoring import Restoring
 from broker.trust.signing import Ed25519NoteSigner
 from tests.support.kafkalog import LogOnKafka
@@ -377,7 +378,10 @@ async def test_a_damaged_record_that_is_published_again_goes_to_a_subscription_w
 ) -> None:
     envelope = exchange.maker.make(SAMPLE)
     publish = publish_service(
-        exchange.pki, exchange.one.log, exchange.clock, restoring=Restoring(None, CODEC, exchange.one.letters)
+        exchange.pki,
+        exchange.one.log,
+        exchange.clock,
+        restoring=Restoring(None, CODEC, exchange.one.letters, ErasureOrders()),
     )
     await publish.publish(SHANXI, [envelope])
     assert await exchange.one.take(1) == [envelope.body]

@@ -23,6 +23,7 @@ from broker.core.errors import InputRefused, RecordUnknown, RightDenied, SealKey
 from broker.core.events import AuditEvent, SectionsErased
 from broker.core.streams import AUDIT, CASES
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.services.erasureorders import ErasureOrders
 from broker.services.soundness import EntryJudge
 from broker.trust.keyfolder import FolderKeys, destroy_private, entries
 from broker.trust.sealing import AesGcmCipher
@@ -69,6 +70,13 @@ def in_files(folder: Path, envelope: Envelope, name: str) -> set[str]:
     pieces = [content[at : at + _PIECE] for at in range(0, len(content) - _PIECE, _PIECE)]
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.name for path in files if any(piece in path.read_bytes() for piece in pieces)}
+
+
+async def gone(folder: Path, envelope: Envelope) -> None:
+    """Wait until no file has the photographs."""
+    async with asyncio.timeout(60):
+        while in_files(folder, envelope, "photos"):  # noqa: ASYNC110 - a file has no event to wait on
+            await asyncio.sleep(0.02)
 
 
 async def erased(exchange: Exchange, envelope: Envelope, *sections: str, agency: str = SHANXI) -> bool:
@@ -162,7 +170,9 @@ async def test_a_broker_that_was_killed_after_the_order_removes_the_bytes_when_i
         await exchange.broker._audit.record([AuditEvent(SystemClock().now_ms(), principal, order)])
     assert in_files(log, envelope, "photos")
     async with running_exchange(pki, log) as exchange:
-        assert in_files(log, envelope, "photos") == set()
+        # From the first moment on nobody is given it.
+        assert (await read(exchange, HEBEI, 1, "first"))[record_id(envelope)].erased_sections == ("photos",)
+        await gone(log, envelope)
         assert await erased(exchange, envelope, "photos") is True
         bundle = await replayed(exchange, tmp_path / "all.bundle")
         assert bundle.codes() == set()
@@ -218,9 +228,70 @@ async def test_sections_that_somebody_removed_without_an_order_are_found(pki: Sa
     changed(log, "UPDATE entries SET value = :value WHERE record_id = :id", envelope, marked)
     async with running_exchange(pki, log) as exchange:
         bundle = await replayed(exchange, tmp_path / "all.bundle")
-    assert bundle.codes() == {"RECORD_CHANGED"}
-    (finding,) = told(bundle, "RECORD_CHANGED")
-    assert "the section photos was removed: marked as erased" in finding.message
+        assert bundle.codes() == {"RECORD_CHANGED"}
+        assert told(bundle, "ERASED") == []
+        # It is damaged: nobody gets it so, and its publisher puts it back.
+        reading = asyncio.create_task(read(exchange, HEBEI, 1))
+        async with asyncio.timeout(60):
+            while not reading.done():
+                await (await exchange.publisher(SHANXI)).publish(envelope)
+        assert dict((await reading)[record_id(envelope)].sections) == CONTENTS
+        assert (await replayed(exchange, tmp_path / "repaired.bundle")).codes() == set()
+
+
+async def test_who_marks_the_orders_themselves_as_erased_is_found_in_every_replay(
+    pki: SamplePki, tmp_path: Path
+) -> None:
+    """The exchange's own records have no erased sections, whatever stands beside them."""
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        await erased(exchange, envelope, "photos")
+        await covered(exchange)
+    with contextlib.closing(sqlite3.connect(log / "log.db")) as connection:
+        rows = connection.execute("SELECT position, value FROM entries WHERE kind = 'ErasureEvents'").fetchall()
+        assert rows
+        for position, value in rows:
+            order = CODEC.decode_envelope(value)
+            hidden = CODEC.encode_envelope(order.erase(frozenset(each.name for each in order.sections)))
+            connection.execute("UPDATE entries SET value = ? WHERE position = ?", (hidden, position))
+        connection.commit()
+    changed(log, "UPDATE entries SET value = :value WHERE record_id = :id", envelope, CODEC.encode_envelope(envelope))
+    async with running_exchange(pki, log) as exchange:
+        for period in (None, 1):
+            bundle = await replayed(exchange, tmp_path / f"{period}.bundle", accepted_from_ms=period)
+            errors = [each for each in bundle.report().findings if each.severity is Severity.ERROR]
+            assert {each.code for each in errors} == {"RECORD_CHANGED"}, period
+
+
+async def test_publishing_goes_on_while_an_erasure_waits_for_another_program(pki: SamplePki, tmp_path: Path) -> None:
+    log, records = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO))
+    async with running_exchange(pki, log) as exchange:
+        publisher, envelope = await exchange.publisher(SHANXI), records.make(CONTENTS)
+        await publisher.publish(envelope)
+        with contextlib.closing(sqlite3.connect(log / "log.db", isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM entries").fetchone()
+            erasing = asyncio.create_task(erased(exchange, envelope, "photos"))
+            while not exchange.broker._erasing.orders.records():  # noqa: ASYNC110 - the order is durable then
+                await asyncio.sleep(0.01)
+            for _ in range(20):
+                await publisher.publish(records.make(CONTENTS))
+            assert not erasing.done()
+        assert await asyncio.wait_for(erasing, 60) is False
+        assert in_files(log, envelope, "photos") == set()
+
+
+async def test_a_broker_starts_while_another_program_keeps_what_was_erased(pki: SamplePki, tmp_path: Path) -> None:
+    log, envelope = tmp_path / "log", SealedRecords(pki, SHANXI, (HEBEI, NGO)).make(CONTENTS)
+    async with running_exchange(pki, log) as exchange:
+        await (await exchange.publisher(SHANXI)).publish(envelope)
+        await erased(exchange, envelope, "photos")
+    with contextlib.closing(sqlite3.connect(log / "log.db", isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM entries").fetchone()
+        async with running_exchange(pki, log) as exchange:
+            assert (await read(exchange, HEBEI, 1))[record_id(envelope)].erased_sections == ("photos",)
 
 
 async def test_a_part_of_the_log_does_not_show_whether_a_section_was_erased_by_order(
@@ -298,14 +369,18 @@ async def test_the_scrub_finds_nothing_wrong_with_an_erased_record(pki: SamplePk
         partition = position.stream_partition
         rows = await store.leaves(partition, 0, 1)
         entries = await database.read(partition, position.offset, 1, 1)
-        assert EntryJudge(CODEC, SystemClock(), None).judged(partition, rows, entries, set()) == []
+        ordered, nothing = ErasureOrders(), ErasureOrders()
+        ordered.add(entries[0].record_id, CODEC.decode_envelope(entries[0].value).erased)
+        judge = EntryJudge(CODEC, ordered, SystemClock(), None)
+        assert judge.judged(partition, rows, entries, set()) == []
+        # Without the order the mark counts for nothing.
+        (damage,) = EntryJudge(CODEC, nothing, SystemClock(), None).judged(partition, rows, entries, set())
+        assert damage.position == position
         # The same row without the mark is damaged.
         unmarked = CODEC.decode_envelope(entries[0].value)
         bare = CODEC.encode_envelope(replace(unmarked, erased=()))
-        damage = EntryJudge(CODEC, SystemClock(), None).judged(
-            partition, rows, [entries[0]._replace(value=bare)], set()
-        )
-        assert [each.position for each in damage] == [position]
+        (damage,) = judge.judged(partition, rows, [entries[0]._replace(value=bare)], set())
+        assert damage.position == position
     finally:
         await store.close()
         await database.close()

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
 from broker.services import scrub
+from broker.services.erasureorders import ErasureOrders
 from broker.services.scrub import Scrub, ScrubSettings
 from broker.telemetry import allow_fields
 from broker.trust.system import SystemClock
@@ -80,7 +81,14 @@ async def scrubbing(folder: Path, settings: ScrubSettings = FAST) -> AsyncIterat
     errors: list[CaseExchangeError] = []
     found: list[Damage] = []
     made = Scrub(
-        log=log, store=store, codec=CODEC, clock=clock, settings=settings, alarm=found.append, report=errors.append
+        log=log,
+        store=store,
+        codec=CODEC,
+        orders=ErasureOrders(),
+        clock=clock,
+        settings=settings,
+        alarm=found.append,
+        report=errors.append,
     )
     try:
         yield Scrubbed(made, found)

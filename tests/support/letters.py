@@ -10,6 +10,7 @@ from broker.services.auditfold import AuditFold
 from broker.services.auditindex import AuditIndex
 from broker.services.audittrail import AuditTrailService
 from broker.services.deadletters import DeadLetters
+from broker.services.erasureorders import ErasureOrders
 from broker.trust.system import SystemEntropy
 from tests.support.fakes import FixedDirectory
 from tests.support.records import CODEC
@@ -28,6 +29,7 @@ def dead_letters(pki: SamplePki, log: MessageLog, clock: Clock) -> DeadLetters:
         log=log,
         audit=audit_trail(pki, log, clock),
         codec=CODEC,
+        orders=ErasureOrders(),
         directory=FixedDirectory(pki.directory),
         entropy=SystemEntropy(),
         clock=clock,

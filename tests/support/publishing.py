@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core.quota import QuotaLimits
 from broker.services.erasing import Erasing
+from broker.services.erasureorders import ErasureOrders
 from broker.services.publish import PublishService
 from broker.services.quotas import Quotas
 from broker.services.recordchecks import PublishLimits, RecordChecks
@@ -48,13 +49,14 @@ def publish_service(
         "erasing": Erasing(
             log=log,
             erasure=None,
+            orders=ErasureOrders(),
             audit=ListedAudit(),
             codec=CODEC,
             directory=FixedDirectory(pki.directory),
             quotas=Quotas(lambda _: QuotaLimits(), clock),
             clock=clock,
         ),
-        "restoring": Restoring(None, CODEC, dead_letters(pki, log, clock)),
+        "restoring": Restoring(None, CODEC, dead_letters(pki, log, clock), ErasureOrders()),
         "versions": KnownVersions(DirectoryVersions(log, CODEC), lambda found: _version(pki, found)),
     }
     checks |= {name: part for name, part in parts.items() if name in checks}

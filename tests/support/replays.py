@@ -10,6 +10,7 @@ from broker.core.audit.findings import Severity
 from broker.core.policy import ANY
 from broker.core.streams import STREAMS, StreamPartition
 from broker.services.bundling import BundleMaker, BundleOrder
+from broker.services.erasureorders import ErasureOrders
 from broker.trust.system import SystemClock
 from broker.wire.bundle import MAGIC, read_frames, write_frame
 from broker.wire.frames import frame_from, frame_to
@@ -99,6 +100,7 @@ def bundle_maker(pki: SamplePki, log: MessageLog, store: CheckpointStore, signer
         log=log,
         store=store,
         codec=CODEC,
+        orders=ErasureOrders(),
         directory=FixedDirectory(pki.directory),
         material=PkiMaterial(pki),
         clock=SystemClock(),

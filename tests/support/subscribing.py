@@ -14,6 +14,7 @@ from broker.services.auditfold import AuditFold
 from broker.services.auditindex import AuditIndex
 from broker.services.deadletters import DeadLetters
 from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, SubscribeLimits
+from broker.services.erasureorders import ErasureOrders
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.services.subscriptions import Subscriptions
@@ -71,6 +72,7 @@ class Subscribing(NamedTuple):
             entropy=SystemEntropy(),
             clock=clock,
             fold=fold,
+            orders=ErasureOrders(),
         )
         quotas = Quotas(lambda _: QuotaLimits(durable_subscriptions=durable), clock)
         subscriptions = Subscriptions(
@@ -87,6 +89,7 @@ class Subscribing(NamedTuple):
             quotas=quotas,
             letters=letters,
             subscriptions=subscriptions,
+            orders=ErasureOrders(),
         )
         return cls(log, subscriptions, streams, letters, fold.run, peer)
 

@@ -50,7 +50,7 @@ class ErasureAudit:
                 told = ", ".join(str(order.told_at) for order in orders if not set(done).isdisjoint(order.sections))
                 message = f"{facts.publisher} had {_named(done)} erased; the audit stream has the order at {told}"
                 yield warning("ERASED", message, facts.record_id, facts.position)
-            if other and self._all_orders:
+            if other and (self._all_orders or facts.position.stream == AUDIT):
                 message = f"{_named(other)} was removed: marked as erased, and the publisher ordered no such thing"
                 yield error("RECORD_CHANGED", message, facts.record_id, facts.position)
             elif other:

@@ -6,6 +6,7 @@ recipients and the index. The record id and the digest must be those of the row.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from broker.messagelog.sqlite.entries import Entries
 
 _EMPTY: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
-_EMPTYING: Final = 6
-"""How often this is tried. Each time SQLite waits five seconds for other connections."""
+_EMPTYING: Final = 30
+"""How often this is tried, about once a second."""
+_HELD_MS: Final = 200
+"""So long one attempt waits for other connections. Meanwhile nobody writes: it holds the lock for that."""
+_WAIT_SECONDS: Final = 1.0
+_USUAL_MS: Final = 5000
 Again: TypeAlias = "tuple[Position, NewEntry]"
 """A record that was offered again, and its position."""
 StoredStates: TypeAlias = "dict[tuple[SubscriptionKey, int, int], AckState]"
@@ -92,10 +97,20 @@ async def empty_write_ahead_log(database: Database) -> None:
     Raises:
         LogUnavailable: another program reads the file all the time. What is committed stays committed.
     """
-    for _ in range(_EMPTYING):
+    for attempt in range(_EMPTYING):
+        if attempt:
+            await asyncio.sleep(_WAIT_SECONDS)
         # On the connection that reads: the other one has a transaction open in between.
-        busy, *_ = await database.read(lambda connection: connection.execute(_EMPTY).fetchone())
-        if not busy:
+        if await database.read(_emptied):
             return
     message = "the write-ahead log cannot be emptied while another program reads the log's file"
     raise LogUnavailable(message)
+
+
+def _emptied(connection: sqlite3.Connection) -> bool:
+    connection.execute(f"PRAGMA busy_timeout = {_HELD_MS}")
+    try:
+        busy, *_ = connection.execute(_EMPTY).fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_USUAL_MS}")
+    return not busy

@@ -26,6 +26,7 @@ from broker.ports import DeadLetterState, SubscriptionKey
 from broker.services.auditfold import LINES, AuditFold
 from broker.services.auditindex import AuditIndex, Folded, Scope, Tally
 from broker.services.deadletters import DeadLetters
+from broker.services.erasureorders import ErasureOrders
 from broker.trust.system import SystemEntropy
 from tests.support.damage import DamagedLog, rewritten, without_value
 from tests.support.fakes import FixedDirectory
@@ -80,6 +81,7 @@ class Stage(NamedTuple):
             log=log or self.log,
             audit=self.trail(),
             codec=CODEC,
+            orders=ErasureOrders(),
             directory=FixedDirectory(self.pki.directory),
             entropy=SystemEntropy(),
             clock=self.clock,

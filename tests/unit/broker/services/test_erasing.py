@@ -11,6 +11,7 @@ from broker.core.identity import Principal
 from broker.core.quota import QuotaLimits
 from broker.messagelog.sqlite import SqliteLog
 from broker.services.erasing import Erasing
+from broker.services.erasureorders import ErasureOrders
 from broker.services.quotas import Quotas
 from certs.rights import SHANXI, TRUST_DOMAIN
 from tests.support.fakes import FixedDirectory, ListedAudit
@@ -29,6 +30,7 @@ async def test_a_log_that_can_change_nothing_says_what_to_do_instead(tmp_path: P
     erasing = Erasing(
         log=log,
         erasure=None,
+        orders=ErasureOrders(),
         audit=audit,
         codec=CODEC,
         directory=FixedDirectory(pki.directory),

@@ -17,6 +17,7 @@ from broker.core.streams import Position, StreamPartition
 from broker.core.subscriptions import FIRST
 from broker.ports import Assigned, Revoked, SubscriptionKey
 from broker.services.deliveries import Acknowledged, DeliveredCopy, Deliveries, Ended, LeasesLost, SubscribeLimits
+from broker.services.erasureorders import ErasureOrders
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
@@ -124,6 +125,7 @@ async def open_stream(
     pki: SamplePki, cursor: MovingCursor, clock: ManualClock, audit: ListedAudit | None = None
 ) -> tuple[SubscribeService, SubscriberStream]:
     service = SubscribeService(
+        orders=ErasureOrders(),
         directory=FixedDirectory(pki.directory),
         codec=CODEC,
         log=OneCursor(cursor),  # type: ignore[arg-type] # nothing else of it is used

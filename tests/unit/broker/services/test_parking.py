@@ -28,6 +28,7 @@ from broker.messagelog.sqlite import SqliteLog
 from broker.ports import Assigned
 from broker.services.auditindex import Scope
 from broker.services.deliveries import Deliveries, Ended, SubscribeLimits
+from broker.services.erasureorders import ErasureOrders
 from broker.services.quotas import Quotas
 from broker.services.subscribe import SubscribeService, SubscriptionRequest
 from broker.trust.system import SystemEntropy
@@ -90,6 +91,7 @@ class Stage(NamedTuple):
     ) -> Process:
         letters = dead_letters(self.pki, self.log, self.clock)
         service = SubscribeService(
+            orders=ErasureOrders(),
             directory=directory or FixedDirectory(self.pki.directory),
             codec=CODEC,
             log=log or self.log,

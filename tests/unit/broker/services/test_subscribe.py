@@ -33,6 +33,7 @@ from broker.services.deliveries import (
     Outgoing,
     SubscribeLimits,
 )
+from broker.services.erasureorders import ErasureOrders
 from broker.services.quotas import Quotas
 from broker.services.sendqueue import SendQueue
 from broker.services.subscribe import SubscriberStream, SubscribeService, SubscriptionRequest
@@ -88,6 +89,7 @@ def request(
 
 def subscribe_service(pki: SamplePki, log: MessageLog, audit: ListedAudit, clock: ManualClock) -> SubscribeService:
     return SubscribeService(
+        orders=ErasureOrders(),
         directory=FixedDirectory(pki.directory),
         codec=CODEC,
         log=log,

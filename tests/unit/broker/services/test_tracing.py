@@ -22,6 +22,7 @@ from broker.core.streams import AUDIT, AUDIT_EVENTS, StreamPartition
 from broker.core.subscriptions import KindsStart, StartPoint
 from broker.core.trace import Step, TracedEvent, TracedRecord, TraceEnd, joined
 from broker.messagelog.sqlite import SqliteCheckpointStore, SqliteLog
+from broker.services.erasureorders import ErasureOrders
 from broker.services.quotas import Quotas
 from broker.services.tracereading import TraceLimits
 from broker.services.tracing import Tracer
@@ -73,6 +74,7 @@ class Stage(NamedTuple):
             log=log or self.log,
             store=self.store,
             codec=CODEC,
+            orders=ErasureOrders(),
             directory=FixedDirectory(self.pki.directory),
             quotas=Quotas(lambda _: QuotaLimits(), self.clock),
             clock=self.clock,

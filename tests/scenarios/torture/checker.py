@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.tree.merkle import CompactRange
 from tests.scenarios.torture.history import LEASE_LOST
+from tests.scenarios.torture.signed import forked, inconsistent, shrinking, uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,6 +70,7 @@ def _checks(
     yield "a confirmed acknowledgement is final", confirmed_twice(history.confirmed)
     yield "one root for each size", forked(history.roots)
     yield "checkpoints are of the final tree", inconsistent(history.roots, bundles[-1].leaves)
+    yield "the final tree has all that was signed", uncovered(history.roots, bundles[-1])
     yield "a broker's checkpoints only grow", shrinking(history.roots)
     yield "absent witnesses delay no receipt", delayed(history)
     yield "a witness that is back cosigns again", idle(history.back, history.roots)
@@ -231,42 +232,6 @@ def _told(item: Ack) -> str:
         f"delivered at {delivery.at:.2f} s by {delivery.broker} (attempt {delivery.attempt}), "
         f"confirmed at {item.at:.2f} s"
     )
-
-
-def forked(roots: Sequence[Root]) -> Iterator[str]:
-    """Sizes for which two roots were signed, no matter where they were seen."""
-    known: dict[tuple[StreamPartition, int], Root] = {}
-    for root in roots:
-        other = known.setdefault((root.partition, root.size), root)
-        if other.root != root.root:
-            yield f"{root.partition} has two roots of size {root.size}: from {other.source} and from {root.source}"
-
-
-def inconsistent(roots: Sequence[Root], leaves: Mapping[StreamPartition, Sequence[bytes]]) -> Iterator[str]:
-    """Signed roots that differ from those of the first leaves of the final tree."""
-    signed: dict[StreamPartition, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
-    for root in roots:
-        signed[root.partition][root.size].add(root.root)
-    for partition, sizes in signed.items():
-        tree = CompactRange()
-        for leaf in (None, *leaves.get(partition, ())):
-            if leaf is not None:
-                tree.append(leaf)
-            if any(root != tree.root() for root in sizes.pop(tree.size, ())):
-                yield f"{partition}: the checkpoint of size {tree.size} is not of the final tree"
-        yield from (f"{partition}: the checkpoint of size {size} is larger than the final tree" for size in sizes)
-
-
-def shrinking(roots: Sequence[Root]) -> Iterator[str]:
-    """Checkpoints that a broker gave after larger ones, though it never lost its folder."""
-    largest: dict[tuple[str, StreamPartition], Root] = {}
-    for root in roots:
-        if root.source.startswith("topic"):
-            continue
-        before = largest.setdefault((root.source, root.partition), root)
-        if root.size < before.size:
-            yield f"{root.source} gave {root.partition} of size {root.size} at {root.at:.1f} s, after {before.size}"
-        largest[root.source, root.partition] = root
 
 
 def delayed(history: History) -> Iterator[str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from broker.core.bundle import PartitionLeaves, PartitionRecords, PartitionStart, StrayRecord
@@ -45,6 +46,8 @@ class Bundle:
     leaves: dict[StreamPartition, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     unprocessed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By position: the codes with which the subscription refused the record. An empty code: it is a dead letter."""
+    made_at_ms: int = 0
+    """When the export began."""
 
 
 async def bundles(stage: Stage) -> list[Bundle]:
@@ -68,7 +71,8 @@ async def _bundle(stage: Stage, broker: str | None) -> Bundle:
     code, output = await _run("verify", path, "--root", root, "--json")
     path.with_suffix(".json").write_text(output)
     report = json.loads(output)
-    bundle = Bundle(source, code, report["findings"])
+    made_at = datetime.fromisoformat(report["created_at"])
+    bundle = Bundle(source, code, report["findings"], made_at_ms=round(made_at.timestamp() * 1000))
     for each in report["unprocessed"]:
         if (each["agency"], each["subscription"]) == (AGENCY, SUBSCRIPTION):
             bundle.unprocessed[each["position"]].add(each["refused"])

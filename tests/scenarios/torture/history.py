@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 CONFIRMED: Final = "CONFIRMED"
 LEASE_LOST: Final = "LEASE_LOST"
+
+
+def wall(at_ms: int) -> str:
+    """A time as the processes' logs have it."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 class Sent(NamedTuple):
@@ -72,13 +78,18 @@ class Ack(NamedTuple):
 
 
 class Root(NamedTuple):
-    """A signed checkpoint, and where it was seen."""
+    """A signed checkpoint, and where and when it was seen.
+
+    ``signed_at_ms`` is 0 if the place does not tell. The topic of the checkpoints tells it, and has them all.
+    """
 
     partition: StreamPartition
     size: int
     root: bytes
     source: str
     at: float
+    note: bytes = b""
+    signed_at_ms: int = 0
 
 
 class Fault(NamedTuple):
@@ -110,6 +121,8 @@ class History:
     """All facts of one run."""
 
     began: float = field(default_factory=time.monotonic)
+    began_at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    """The same in the time of the processes' logs and of the signed times."""
     sent: dict[str, Sent] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -152,7 +165,8 @@ class History:
     def dump(self, path: Path) -> None:
         """Write all facts, one in each line, so that a violation can be examined afterwards."""
         facts = [self.sent.values(), self.received, self.refused, self.deliveries, self.acks, self.roots, self.faults]
-        path.write_text("".join(f"{fact}\n" for kind in facts for fact in kind))
+        began = f"the run began at {wall(self.began_at_ms)}\n"
+        path.write_text(began + "".join(f"{fact}\n" for kind in facts for fact in kind))
 
     def receipted(self) -> dict[str, ReceiptStatement]:
         """The first statement about each record that has a receipt."""

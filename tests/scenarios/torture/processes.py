@@ -34,6 +34,11 @@ class ProcessTarget:
         # While one begins or ends the process, nobody else does: otherwise two would run, and one be forgotten.
         self._changing = asyncio.Lock()
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         async with self._changing:
             await self._spawn()

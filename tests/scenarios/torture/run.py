@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from certs.kafka import BROKER
 from tests.scenarios.torture import nemesis
-from tests.scenarios.torture.checker import Violation, forked, unacknowledged, violations, waits
+from tests.scenarios.torture.checker import Violation, unacknowledged, violations, waits
 from tests.scenarios.torture.evidence import bundles
-from tests.scenarios.torture.history import Back, History, Phase
+from tests.scenarios.torture.history import Back, History, Phase, wall
 from tests.scenarios.torture.members import Members, phases
 from tests.scenarios.torture.publishing import Publishing
+from tests.scenarios.torture.signed import forked
 from tests.scenarios.torture.stage import BROKERS, Stage
 from tests.scenarios.torture.subscribing import Subscribing
 from tests.scenarios.torture.watching import Watching, published
@@ -71,6 +72,7 @@ async def torture(root: Path, pki: SamplePki, cluster: KafkaCluster, *, seed: in
 
 
 def _evidence(stage: Stage) -> Iterator[str]:
+    yield f"0.0 s is {wall(stage.history.began_at_ms)}"
     yield from (f"{fault.at:7.1f} s  {fault.what}" for fault in stage.history.faults)
     for name, process in (*stage.brokers.items(), *stage.asked.items()):
         lines = process.errors.read_text().splitlines() if process.errors.exists() else []

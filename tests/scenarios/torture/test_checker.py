@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from broker.core.receipt import ReceiptStatement
 from broker.core.streams import Position, StreamPartition
 from broker.core.tree.merkle import CompactRange, leaf_hash
-from tests.scenarios.torture import checker, nemesis
+from tests.scenarios.torture import checker, nemesis, signed
 from tests.scenarios.torture.checker import Violation
 from tests.scenarios.torture.evidence import Bundle, InLog
 from tests.scenarios.torture.history import (
@@ -28,6 +28,9 @@ from tests.scenarios.torture.history import (
 )
 from tests.scenarios.torture.members import Trouble, phases
 from tests.scenarios.torture.run import Outcome, told
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PARTITION = StreamPartition("dna", 0)
 LEAVES = [leaf_hash(b"%d" % number) for number in range(3)]
@@ -147,8 +150,27 @@ def test_a_fork_is_found_wherever_it_was_seen(history: History, bundle: Bundle) 
 
 
 def test_a_checkpoint_of_more_than_the_final_tree_is_found(history: History, bundle: Bundle) -> None:
-    history.roots.append(root(4, leaves=[*LEAVES, leaf_hash(b"lost")]))
-    assert guarantees(history, bundle) == {"checkpoints are of the final tree"}
+    larger = root(4, leaves=[*LEAVES, leaf_hash(b"lost")])
+    history.roots += [larger, larger._replace(source="topic, read_uncommitted", at=9.0, signed_at_ms=61_500)]
+    assert checker.violations(history, [replace(bundle, made_at_ms=60_000)], {}) == [
+        Violation(
+            "the final tree has all that was signed",
+            "dna/0: the checkpoint of size 4, signed at 1970-01-01T00:01:01.500+00:00, "
+            "is larger than the final tree of 3 leaves, which was exported at 1970-01-01T00:01:00.000+00:00. "
+            "Seen: broker-1 at 1.0 s; topic, read_uncommitted at 9.0 s",
+        )
+    ]
+    # Nobody told when it was signed.
+    assert "signed at an unknown time" in next(signed.uncovered([larger], bundle))
+
+
+def test_what_is_kept_has_each_signed_checkpoint_and_the_time_of_day(history: History, tmp_path: Path) -> None:
+    history.began_at_ms = 60_000
+    history.roots.append(root(3)._replace(note=b"a signed note", signed_at_ms=61_500))
+    history.dump(tmp_path / "history.txt")
+    kept = (tmp_path / "history.txt").read_text()
+    assert kept.startswith("the run began at 1970-01-01T00:01:00.000+00:00\n")
+    assert "note=b'a signed note', signed_at_ms=61500)" in kept
 
 
 def test_bundles_of_different_trees_are_found(history: History, bundle: Bundle) -> None:

@@ -74,8 +74,9 @@ def published(pki: SamplePki, connection: KafkaConnection, history: History) -> 
     """Add every note in the checkpoints topic, also of transactions that were never committed: it was signed."""
     for isolation in ("read_committed", "read_uncommitted"):
         for number, value in _values(connection, isolation):
-            note = decode_extension(value).extension.head.note
-            history.roots.append(_root(pki, PARTITIONS[number], note, f"topic, {isolation}", history.now))
+            head = decode_extension(value).extension.head
+            root = _root(pki, PARTITIONS[number], head.note, f"topic, {isolation}", history.now)
+            history.roots.append(root._replace(signed_at_ms=head.signed_at_ms))
 
 
 def _values(connection: KafkaConnection, isolation: str) -> Sequence[tuple[int, bytes]]:
@@ -104,4 +105,4 @@ def _root(pki: SamplePki, partition: StreamPartition, note: bytes, source: str, 
     verify_note(parsed, ListedKeys(pki.note_signer).verifiers())
     checkpoint = Checkpoint.parse(parsed.text)
     assert f"/{partition.stream}/{partition.partition}/" in checkpoint.origin, (checkpoint.origin, partition)
-    return Root(partition, checkpoint.size, checkpoint.root, source, at)
+    return Root(partition, checkpoint.size, checkpoint.root, source, at, note)

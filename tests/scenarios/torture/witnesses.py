@@ -125,7 +125,8 @@ class Witnesses:
         by = cosigners(parsed, witness_checks(self._policy))
         assert self._policy.satisfied_by(list(by)), (source, note)
         checkpoint = Checkpoint.parse(parsed.text)
-        root = Root(self._origins[checkpoint.origin], checkpoint.size, checkpoint.root, source, self._history.now)
+        partition, now = self._origins[checkpoint.origin], self._history.now
+        root = Root(partition, checkpoint.size, checkpoint.root, source, now, note)
         before = self._history.cosigned.get((source, root.partition))
         if before is None or (before.size, before.root) != (root.size, root.root):
             self._history.cosigned[source, root.partition] = root

@@ -14,7 +14,9 @@ import click
 
 from broker.core.errors import CertificateInvalid
 from broker.core.identity import Principal
+from broker.trust.certificates import fingerprint
 from certs import development, operations
+from certs.authorities import found
 from certs.authority import REASONS
 from certs.folder import AUTHORITY_KINDS, PkiFolder
 from certs.options import days_option, json_option, lifetime_of, now_utc, pki_option, print_facts
@@ -46,6 +48,25 @@ def init(root: Path, *, force: bool, as_json: bool) -> None:
     pki = development.create(root, now_utc(), force=force)
     members = sorted(folder.name for folder in (root / "agencies").iterdir())
     facts = {"pki": str(root), "directory": str(pki.directory), "agencies": members}
+    print_facts(facts, as_json=as_json)
+
+
+@certs.command()
+@click.option("--trust-domain", required=True, help="The exchange's SPIFFE trust domain, such as exchange.example.")
+@click.option("--pki", "root", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new folder.")
+@json_option
+def authority(*, trust_domain: str, root: Path, as_json: bool) -> None:
+    """Begin an exchange: make its authorities for TLS, signing and Kafka, and their first revocation lists.
+
+    The private keys are in the folder authorities, and never leave this machine. Give what is in the folder trust to
+    everybody, and tell the fingerprints in another way, such as by telephone. What is there is never replaced.
+
+    Example:  case-exchange certs authority --trust-domain exchange.example --pki authority
+    """
+    pki, made = PkiFolder(root), found(root, trust_domain, now_utc())
+    facts: dict[str, Any] = {f"{kind}_sha256": fingerprint(one.certificate).hex() for kind, one in made.items()}
+    facts["not_after"] = made["tls"].certificate.not_valid_after_utc.isoformat()
+    facts["publish"] = sorted(str(path) for path in pki.trust.iterdir())
     print_facts(facts, as_json=as_json)
 
 

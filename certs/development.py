@@ -22,9 +22,9 @@ from broker.trust.keyfolder import add_key
 from broker.trust.keys import private_key_pem, public_key_pem
 from broker.trust.keystatements import state_key
 from broker.trust.signing import EcdsaSigner, Ed25519NoteSigner
-from certs.authority import Authority
-from certs.folder import AUTHORITY_KINDS, PkiFolder
-from certs.operations import DIRECTORY_LIFETIME, LIST_LIFETIME, write_credential
+from certs.authorities import new_authorities, save_authorities
+from certs.folder import PkiFolder
+from certs.operations import DIRECTORY_LIFETIME, write_credential
 from certs.profiles import SIGNING, TLS_CLIENT, TLS_PEER
 from certs.rights import EXCHANGE, MAY_CORRECT, PURPOSES, TRUST_DOMAIN, members
 from certs.storage import make_folder, write_private, write_public
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.core.encryptionkeys import EncryptionKey
+    from certs.authority import Authority
     from certs.profiles import AuthorityKind
     from certs.rights import Member
 
@@ -61,16 +62,10 @@ def create(root: Path, now: datetime, *, force: bool = False, plain: bool = Fals
     """
     _make_room(root, force=force)
     pki = PkiFolder(make_folder(root))
-    make_folder(pki.trust)
-    authorities = {
-        kind: Authority.create(f"case-exchange development {kind} authority", now, _named_by(kind))
-        for kind in AUTHORITY_KINDS
-    }
+    authorities = new_authorities("case-exchange development", TRUST_DOMAIN, now)
     agencies = {member.agency: _enrol(pki, member, authorities, now) for member in members(plain=plain)}
     _equip_kafka(pki, authorities["kafka"], now)
-    for kind, authority in authorities.items():
-        pki.save_new_authority(kind, authority)
-        pki.publish_revocation_list(kind, authority, now, LIST_LIFETIME)
+    save_authorities(pki, authorities, now)
     checkpoint_vkey = _write_checkpoint_key(pki)
     now_ms = int(now.timestamp() * 1000)
     directory = Directory(
@@ -89,11 +84,6 @@ def create(root: Path, now: datetime, *, force: bool = False, plain: bool = Fals
     # Last, because a PKI without a directory is visibly unfinished.
     write_public(pki.directory, sign_directory(directory_payload(directory), _write_governance_key(pki)))
     return pki
-
-
-def _named_by(kind: AuthorityKind) -> str:
-    """The trust domain to which an authority is held. Only that of TLS: its peers know the constraint."""
-    return TRUST_DOMAIN if kind == "tls" else ""
 
 
 def _make_room(root: Path, *, force: bool) -> None:

@@ -129,7 +129,8 @@ class PkiFolder:
             state = msgspec.json.decode((folder / "issued.json").read_bytes(), type=_State)
         except (OSError, ValueError) as error:
             message = (
-                f"there is no usable {kind} authority in this PKI folder; create one with case-exchange certs init"
+                f"there is no usable {kind} authority in this PKI folder; make the authorities of an exchange with "
+                "case-exchange certs authority, or those for development with certs init"
             )
             raise SetupInvalid(message) from error
         key, certificate = load_signing_key(folder / "ca.key"), load_certificates(folder / "ca.pem")[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.cli.directoryfiles import read_bytes, write_file
+from broker.cli.directoryfirst import first
 from broker.cli.directorykeys import directory_keys
 from broker.cli.directorymembers import add_agency, add_certificate, diff, lint, warn
 from broker.cli.options import json_option, root_option
@@ -40,7 +41,7 @@ def directory() -> None:
     """Show, change and sign the list of agencies. It has their keys and rights."""
 
 
-for _command in (add_agency, add_certificate, diff, lint, directory_keys):
+for _command in (first, add_agency, add_certificate, diff, lint, directory_keys):
     directory.add_command(_command)
 
 

@@ -27,6 +27,8 @@ from broker.trust.requests import key_sha256, read_request
 from broker.trust.system import SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from broker.core.identity import Principal
     from broker.core.policy import Directory
 
@@ -83,7 +85,7 @@ def add_agency(
     --name "Gansu police" --rights-like shanxi-police --out payload.json
     """
     directory = open_directory(read_bytes(document), Governance.load(*roots))
-    principal, data = _certified(directory, request, certificate)
+    principal, data = certified(request, certificate, directory.signing_authorities, directory.trust_domain)
     _write(enrol(directory, principal.agency, name, data, like=like), days, out)
 
 
@@ -112,7 +114,7 @@ def add_certificate(
     --out payload.json
     """
     directory = open_directory(read_bytes(document), Governance.load(*roots))
-    principal, data = _certified(directory, request, certificate)
+    principal, data = certified(request, certificate, directory.signing_authorities, directory.trust_domain)
     _write(with_certificate(directory, principal.agency, data), days, out)
 
 
@@ -167,8 +169,16 @@ def warn(directory: Directory) -> bool:
     return bool(found)
 
 
-def _certified(directory: Directory, request: Path, certificate: Path | None) -> tuple[Principal, bytes]:
+def certified(
+    request: Path, certificate: Path | None, authorities: Sequence[bytes], trust_domain: str
+) -> tuple[Principal, bytes]:
     """Whose certificate a request became, and the certificate (DER).
+
+    Args:
+        request: its file.
+        certificate: what the authority made of it. None: beside the request, with .pem.
+        authorities: the signing authorities' certificates (DER).
+        trust_domain: the exchange's.
 
     Raises:
         RequestInvalid: nobody has shown to have its key, or it names no principal.
@@ -184,10 +194,10 @@ def _certified(directory: Directory, request: Path, certificate: Path | None) ->
     if record_key(found) != asked.key or principal_of(found) != asked.principal:
         message = f"{path.name} is not the certificate of the key and the principal in {request.name}"
         raise CertificateInvalid(message)
-    if asked.principal.trust_domain != directory.trust_domain:
+    if asked.principal.trust_domain != trust_domain:
         message = f"{request.name} is of another exchange: {asked.principal.trust_domain}"
         raise CertificateInvalid(message)
-    signing_validity(found, signing_authorities(directory.signing_authorities))
+    signing_validity(found, signing_authorities(authorities))
     click.echo(f"{asked.principal.agency}: its key is {key_sha256(asked.key)}")
     return asked.principal, der(found)
 

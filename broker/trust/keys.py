@@ -80,6 +80,24 @@ def load_verification_keys(path: Path) -> list[ec.EllipticCurvePublicKey]:
     return found
 
 
+def load_checkpoint_public_key(path: Path) -> ed25519.Ed25519PublicKey:
+    """Read the Ed25519 public key of a checkpoint key.
+
+    Raises:
+        KeyInvalid: unreadable, or of another type.
+    """
+    try:
+        with path.open("rb") as file:
+            key = load_pem_public_key(file.read(MAX_KEY_FILE_BYTES))
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        message = f"{path.name} cannot be read as a public key in PEM"
+        raise KeyInvalid(message) from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        message = f"{path.name} is not an Ed25519 public key"
+        raise KeyInvalid(message)
+    return key
+
+
 def is_p256(key: object) -> bool:
     """Whether this is a public key on P-256, the only curve for signing records."""
     return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from broker.cli.directoryfiles import write_file
 from broker.cli.directorymembers import certified
@@ -17,6 +16,9 @@ from broker.trust.certificates import der, load_certificates
 from broker.trust.directory_payload import directory_payload, parse_payload
 from broker.trust.keys import load_checkpoint_public_key
 from broker.trust.system import SystemClock
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ed25519
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MS_A_DAY: Final = 24 * 3_600_000

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from broker.cli.directoryfiles import write_file
 from broker.cli.directorymembers import certified
-from broker.core.errors import CheckpointInvalid, DirectoryInvalid, KeyInvalid
+from broker.core.errors import DirectoryInvalid
 from broker.core.policy import Agency, Directory
-from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.certificates import der, load_certificates
 from broker.trust.directory_payload import directory_payload, parse_payload
-from broker.trust.keys import load_checkpoint_public_key
+from broker.trust.signing import load_verifier_key
 from broker.trust.system import SystemClock
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ed25519
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MS_A_DAY: Final = 24 * 3_600_000
@@ -91,7 +87,7 @@ def first(
             expires_at_ms=now_ms + days * _MS_A_DAY,
             exchange=next(iter(members)),
             signing_authorities=roots,
-            log_keys=(_verifier_key(checkpoint_key_name, load_checkpoint_public_key(checkpoint_key)),),
+            log_keys=(str(load_verifier_key(checkpoint_key_name, checkpoint_key)),),
             purposes=frozenset(purposes),
             agencies=members,
             document=b"",
@@ -100,11 +96,3 @@ def first(
     parse_payload(payload, document=b"")
     write_file(out, payload)
     click.echo(f"{out}: the payload of version 1. Next: write the rights of agencies, then lint, sign")
-
-
-def _verifier_key(name: str, key: ed25519.Ed25519PublicKey) -> str:
-    try:
-        return str(VerifierKey(name, key.public_bytes_raw()))
-    except CheckpointInvalid as error:
-        message = "a checkpoint key's name is empty, or holds a space or a plus sign"
-        raise KeyInvalid(message) from error

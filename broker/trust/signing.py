@@ -16,7 +16,7 @@ from broker.core.envelope import ECDSA_P256_SHA256
 from broker.core.errors import CheckpointInvalid, KeyInvalid
 from broker.core.tree.checkpoint import VerifierKey
 from broker.trust.certificates import fingerprint, load_certificates, p256_public_key
-from broker.trust.keys import load_checkpoint_key, load_signing_key
+from broker.trust.keys import load_checkpoint_key, load_checkpoint_public_key, load_signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,23 @@ class EcdsaSigner:
         return self._key.sign(message, self._algorithm)
 
 
+def load_verifier_key(name: str, path: Path) -> VerifierKey:
+    """Read the public key of a checkpoint key (PEM), and name it.
+
+    Raises:
+        KeyInvalid: unreadable, of another type, or with an unusable name.
+    """
+    return _named(name, load_checkpoint_public_key(path))
+
+
+def _named(name: str, key: ed25519.Ed25519PublicKey) -> VerifierKey:
+    try:
+        return VerifierKey(name, key.public_bytes_raw())
+    except CheckpointInvalid:
+        message = "a checkpoint key's name is empty, or holds a space or a plus sign"
+        raise KeyInvalid(message) from None
+
+
 class Ed25519NoteSigner:
     """A checkpoint key with its name, as in C2SP signed-note."""
 
@@ -70,11 +87,7 @@ class Ed25519NoteSigner:
         Raises:
             KeyInvalid: the name is empty, or contains a space or a plus sign (signed-note, "Verifier keys").
         """
-        try:
-            self.verifier_key: Final = VerifierKey(name, key.public_key().public_bytes_raw())
-        except CheckpointInvalid:
-            message = "a checkpoint key's name is empty, or holds a space or a plus sign"
-            raise KeyInvalid(message) from None
+        self.verifier_key: Final = _named(name, key.public_key())
         self._key = key
         self.name: Final = name
         self.public_key: Final = self.verifier_key.public_key

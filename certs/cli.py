@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,19 +159,19 @@ def revoke(
         raise CertificateInvalid(message)
     match certificate, serial, agency:
         case Path() as path, None, None:
-            serials = operations.by_file(pki, path)
+            find = partial(operations.by_file, pki, path)
         case None, str(text), None:
-            serials = operations.by_serial(pki, _serial(text))
+            find = partial(operations.by_serial, pki, _serial(text))
         case None, None, str(name):
             if name == EXCHANGE and not yes:
                 click.confirm(
                     "This revokes the exchange itself: no broker can serve then. Go on?", abort=True, err=True
                 )
-            serials = operations.by_agency(pki, name, since)
+            find = partial(operations.by_agency, pki, name, since)
         case _:
             message = "give one of a certificate's file, --serial and --agency"
             raise click.UsageError(message)
-    revoked = operations.revoke(pki, serials, now, reason, since=since)
+    revoked = operations.revoke(pki, find, now, reason, since=since)
     facts = {
         "revoked": [f"{one.entry.serial} ({one.entry.principal}, {one.entry.profile})" for one in revoked],
         "since": since.isoformat(),

@@ -25,7 +25,7 @@ from certs.signingkeys import key_pem, new_key
 from certs.storage import make_folder, write_private, write_public
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -160,13 +160,18 @@ def by_agency(pki: PkiFolder, agency: str, since: datetime) -> dict[AuthorityKin
 
 
 def revoke(
-    pki: PkiFolder, serials: Mapping[AuthorityKind, Sequence[int]], now: datetime, reason: str, *, since: datetime
+    pki: PkiFolder,
+    find: Callable[[], Mapping[AuthorityKind, Sequence[int]]],
+    now: datetime,
+    reason: str,
+    *,
+    since: datetime,
 ) -> list[Revoked]:
     """Revoke certificates, and publish the revocation lists with them.
 
     Args:
         pki: the PKI of their authorities.
-        serials: as ``by_file``, ``by_serial`` and ``by_agency`` find them.
+        find: ``by_file``, ``by_serial`` or ``by_agency``. It is called when nobody else can sign here.
         now: the time.
         reason: one of ``certs.authority.REASONS``.
         since: from this time on, they must not be trusted.
@@ -176,7 +181,7 @@ def revoke(
     """
     revoked: list[Revoked] = []
     with pki.locked():
-        for kind, numbers in serials.items():
+        for kind, numbers in find().items():
             if numbers:
                 authority = pki.load_authority(kind)
                 revoked += [Revoked(kind, authority.revoke(serial, since, reason)) for serial in numbers]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography import x509
 
 from broker.core.errors import CertificateInvalid, PeerRevoked, PeerUnknown, SetupInvalid, SignerRevoked
 from broker.core.identity import Principal
+from broker.files import exclusive
 from broker.trust.certificates import der, fingerprint, load_certificates
 from broker.trust.revocation import PeerRevocation
 from broker.trust.signing import EcdsaSigner
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.trust.keyring import DirectoryKeyring
+    from certs.profiles import AuthorityKind
 
 HEBEI = Principal("case-exchange.example", "hebei-police", "archive")
 
@@ -114,7 +117,7 @@ def test_what_another_pki_issued_is_neither_renewed_nor_revoked(own: SamplePki, 
 def test_a_revoked_tls_certificate_is_on_the_published_list(own: SamplePki) -> None:
     certificate = der(own.tls_certificate("hebei-police"))
     found = operations.by_file(own.folder, own.tls_paths("hebei-police")[0])
-    operations.revoke(own.folder, found, own.now, "keyCompromise", since=own.now)
+    operations.revoke(own.folder, lambda: found, own.now, "keyCompromise", since=own.now)
     check = PeerRevocation(
         own.revocation_lists("tls"), [der(own.authority("tls").certificate)], ManualClock(own.now_ms)
     )
@@ -126,7 +129,7 @@ def test_a_revoked_tls_certificate_is_on_the_published_list(own: SamplePki) -> N
 def test_a_signing_certificate_can_be_revoked_from_a_time_in_the_past(own: SamplePki) -> None:
     signer, since = own.signer("hebei-police"), own.now - timedelta(minutes=1)
     found = operations.by_file(own.folder, own.folder.member("hebei-police") / "signing.pem")
-    operations.revoke(own.folder, found, own.now, "keyCompromise", since=since)
+    operations.revoke(own.folder, lambda: found, own.now, "keyCompromise", since=since)
     listed = keyring(own).signer(signer.certificate_sha256)
     listed.check_valid(own.now_ms - 60_001)
     with pytest.raises(SignerRevoked):
@@ -137,7 +140,7 @@ def test_an_agency_that_leaves_loses_every_certificate_that_is_still_good(own: S
     # Of each authority one was revoked before.
     found = operations.by_agency(own.folder, "hebei-police", own.now)
     assert {kind: len(serials) for kind, serials in found.items()} == {"tls": 1, "signing": 1, "kafka": 0}
-    revoked = operations.revoke(own.folder, found, own.now, "cessationOfOperation", since=own.now)
+    revoked = operations.revoke(own.folder, lambda: found, own.now, "cessationOfOperation", since=own.now)
     assert {one.entry.principal.split("/")[4] for one in revoked} == {"hebei-police"}
     listed = own.revocation_lists("tls").listing(own.authority("tls").certificate)
     assert listed is not None
@@ -146,6 +149,17 @@ def test_an_agency_that_leaves_loses_every_certificate_that_is_still_good(own: S
         operations.by_agency(own.folder, "hebei-police", own.now)
     with pytest.raises(SetupInvalid, match="still good"):
         operations.by_agency(own.folder, "nobody-police", own.now)
+
+
+def test_what_is_revoked_is_looked_up_while_nobody_else_can_sign(own: SamplePki) -> None:
+    """Otherwise an agency that leaves could have a certificate signed in between, which nobody revokes."""
+
+    def found() -> dict[AuthorityKind, list[int]]:
+        with pytest.raises(BlockingIOError), exclusive(own.folder.root / "authorities", wait_seconds=0):
+            pass
+        return operations.by_agency(own.folder, "hebei-police", own.now)
+
+    assert len(operations.revoke(own.folder, found, own.now, "cessationOfOperation", since=own.now)) == 2
 
 
 def test_a_certificate_is_found_by_its_serial_number_with_each_authority(own: SamplePki) -> None:
@@ -159,7 +173,7 @@ def test_a_certificate_is_found_by_its_serial_number_with_each_authority(own: Sa
 def test_if_one_of_several_is_revoked_already_none_is(own: SamplePki) -> None:
     serials = list(own.authority("tls").issued)
     with pytest.raises(CertificateInvalid, match="revoked already"):
-        operations.revoke(own.folder, {"tls": serials}, own.now, "superseded", since=own.now)
+        operations.revoke(own.folder, lambda: {"tls": serials}, own.now, "superseded", since=own.now)
     assert sum(entry.revoked_at is not None for entry in own.authority("tls").issued.values()) == 1
 
 
@@ -191,7 +205,9 @@ def test_two_commands_at_once_lose_no_certificate_and_undo_no_revocation(own: Sa
     def revoke() -> None:
         barrier.wait(30)
         for serial in serials:
-            operations.revoke(own.folder, {"tls": [serial]}, own.now, "superseded", since=own.now)
+            operations.revoke(
+                own.folder, partial(operations.by_serial, own.folder, serial), own.now, "superseded", since=own.now
+            )
 
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(issue), pool.submit(revoke)]:
@@ -207,7 +223,7 @@ def test_a_list_that_takes_a_revocation_back_is_not_published(own: SamplePki) ->
     state = own.folder.authority("tls") / "issued.json"
     before = state.read_bytes()
     serial = own.tls_certificate("hebei-police").serial_number
-    operations.revoke(own.folder, {"tls": [serial]}, own.now, "keyCompromise", since=own.now)
+    operations.revoke(own.folder, lambda: {"tls": [serial]}, own.now, "keyCompromise", since=own.now)
     published = own.folder.revocation_list("tls").read_bytes()
     # As after a copy of the folder was put back.
     state.write_bytes(before)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import threading
 import uuid
@@ -193,10 +192,8 @@ class Outbound:
             else:
                 _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
                 folders.write_reason(self.folders.quarantine, name, _reason(taken))
-            # A large file takes minutes. Meanwhile a newer file may have replaced it.
-            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-                target = (self.folders.quarantine if taken.refused else self.folders.done) / name
-                self._own.move(path, target, file)
+            # A large file takes minutes. Meanwhile a newer file may have replaced it: that one stays.
+            self._own.move(path, (self.folders.quarantine if taken.refused else self.folders.done) / name, file)
         return True
 
     def _taken(self, path: Path, file: BinaryIO) -> tuple[TakenIn, bytes | None]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.errors import AgeFileInvalid, AgeIdentityMissing
 from broker.files import PRIVATE_FILE, replace_file
-from broker.trust.agefiles import AgeSeal
+from broker.trust.agefiles import AgeSeal, begins_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,17 +117,18 @@ class OwnFiles:
                 path.chmod(PRIVATE_FILE)
             else:
                 os.fchmod(file.fileno(), PRIVATE_FILE)
-        if not self._seals or is_sealed(path):
-            place = sealed_path(target) if is_sealed(path) else target
-            if file is None:
-                path.replace(place)
-            else:
-                _take_away(path, file, place)
+        place = sealed_path(target) if self._seals or is_sealed(path) else target
+        if not self._seals and file is None:
+            path.replace(place)
             return
-        with path.open("rb") if file is None else contextlib.nullcontext(file) as plain:
-            plain.seek(0)
-            replace_file(sealed_path(target), functools.partial(self._age().seal_stream, plain))
-            _take_away(path, plain)
+        with path.open("rb") if file is None else contextlib.nullcontext(file) as source:
+            # A file may be plain, whatever its name says.
+            if not self._seals or (is_sealed(path) and begins_sealed(source)):
+                _take_away(path, source, place)
+            else:
+                source.seek(0)
+                replace_file(place, functools.partial(self._age().seal_stream, source))
+                _take_away(path, source)
 
     def _age(self) -> AgeSeal:
         if self._seal is None:

@@ -97,6 +97,16 @@ def identities(folder: Path) -> list[AgeIdentity]:
     return sorted(found, key=lambda one: (one.created, one.recipient), reverse=True)
 
 
+def begins_sealed(file: BinaryIO) -> bool:
+    """Whether a seekable file begins as one in the age format does. Its place is then behind that.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    file.seek(0)
+    return file.read(len(_HEADER)) == _HEADER
+
+
 class AgeSeal:
     """Seals to an agency's newest identity, and opens with all of them. Safe to call from any thread.
 

@@ -89,6 +89,19 @@ def test_a_file_that_is_moved_is_for_its_owner_alone_sealed_or_not(tmp_path: Pat
     assert (tmp_path / "taken.csv.age").read_bytes() == before
 
 
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_plain_file_that_calls_itself_sealed_is_sealed_when_it_is_moved(
+    tmp_path: Path, keys: Path, *, opened: bool
+) -> None:
+    files, laid = OwnFiles(keys, seals=True), tmp_path / "in.csv.age"
+    laid.write_bytes(CONTENT)
+    with laid.open("rb") as file:
+        file.read()
+        files.move(laid, tmp_path / "refused.csv", file if opened else None)
+    assert not laid.exists()
+    assert AgeSeal(keys).open((tmp_path / "refused.csv.age").read_bytes()) == CONTENT
+
+
 def test_if_it_cannot_be_sealed_the_file_stays_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     files, source = OwnFiles(tmp_path / "keys", seals=True), tmp_path / "in.csv"

@@ -7,6 +7,7 @@ copy of it, read the same files, and so does any other program for age: ``age -d
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -21,7 +22,7 @@ from broker.files import make_file, make_private
 from broker.trust.privatefiles import read_private_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _log = structlog.get_logger("broker.trust")
@@ -139,11 +140,15 @@ class AgeSeal:
         recipient = self._identities()[0].native.to_public()
         import pyrage  # noqa: PLC0415 - as above
 
+        first: list[OSError] = []
         try:
-            pyrage.encrypt_io(source, target, [recipient])
+            pyrage.encrypt_io(_Telling(source, first), _Telling(target, first), [recipient])
         except pyrage.EncryptError as error:
             # The library makes one error of everything that goes wrong at either end.
-            raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            raise (first[0] if first else OSError(errno.EIO, os.strerror(errno.EIO))) from error
+        if first:
+            # It passes over what goes wrong when it writes the last of its buffer.
+            raise first[0]
 
     def open(self, sealed: bytes) -> bytes:
         """The content. It is whole, or there is none.
@@ -175,6 +180,34 @@ class AgeSeal:
             message = f"{self._folder.name} has no age identity"
             raise AgeIdentityMissing(message)
         return found
+
+
+class _Telling:
+    """A file as the library uses it. What went wrong with it is kept."""
+
+    def __init__(self, file: BinaryIO, errors: list[OSError]) -> None:
+        self._file = file
+        self._errors = errors
+
+    def read(self, size: int) -> bytes:
+        with self._keeping():
+            return self._file.read(size)
+
+    def write(self, data: bytes) -> int:
+        with self._keeping():
+            return self._file.write(data)
+
+    def flush(self) -> None:
+        with self._keeping():
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._errors.append(error)
+            raise
 
 
 def _read(path: Path) -> AgeIdentity:

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import structlog
@@ -56,24 +56,36 @@ class AgeIdentity(NamedTuple):
 def make_identity(folder: Path, now: datetime) -> AgeIdentity:
     """Make an identity in a key folder. From now on it is the one that is sealed to.
 
+    So its time is later than that of every other one in the folder, also if a clock was wrong.
+
     Raises:
-        KeyInvalid: it cannot be written.
+        KeyInvalid: it cannot be written, or there is no later time.
         ExtraMissing: the library is not installed.
     """
     with needed():
         from pyrage import x25519  # noqa: PLC0415 - only who seals files needs it
     native = x25519.Identity.generate()
     recipient = str(native.to_public())
-    created = now.astimezone(UTC).replace(microsecond=0)
     path = folder / f"{_id(recipient)}{_IDENTITY}"
-    text = f"{_CREATED}{created.isoformat().replace('+00:00', 'Z')}\n# public key: {recipient}\n{native}\n"
     try:
         make_private(folder)
+        created = _later(now, identities(folder))
+        text = f"{_CREATED}{created.isoformat().replace('+00:00', 'Z')}\n# public key: {recipient}\n{native}\n"
         make_file(path, text.encode())
     except OSError as error:
         message = f"{folder.name} cannot be written: {error.strerror}"
         raise KeyInvalid(message) from error
     return AgeIdentity(path, recipient, created, native)
+
+
+def _later(now: datetime, known: list[AgeIdentity]) -> datetime:
+    """A time in whole seconds: now, or later if one of these identities is not older."""
+    try:
+        newest = [known[0].created.astimezone(UTC) + timedelta(seconds=1)] if known else []
+    except OverflowError:
+        message = f"{known[0].path.name} says it was made at {known[0].created}, and there is no later time: correct it"
+        raise KeyInvalid(message) from None
+    return max([now.astimezone(UTC), *newest]).replace(microsecond=0)
 
 
 def identities(folder: Path) -> list[AgeIdentity]:

@@ -299,6 +299,35 @@ def test_a_sealed_outbox_is_swept_by_cases_and_one_that_cannot_be_opened_stays(t
     assert list(outbox.iterdir()) == []
 
 
+def test_after_an_identity_was_destroyed_the_outbox_is_swept_on_and_what_nobody_opens_goes_by_its_case(
+    tmp_path: Path,
+) -> None:
+    lost = make_identity(tmp_path / "keys", datetime(2026, 1, 31, tzinfo=UTC))
+    own, root = OwnFiles(tmp_path / "keys", seals=True), tmp_path / "edge"
+    outbox = Folders(root).outbox
+    ids = [f"00000000-0000-7000-8000-{number:012}" for number in (1, 2, 3)]
+
+    def lay(number: int, kind: str, case: str) -> Path:
+        about = About(record_id=ids[number], kind=kind, case_id=case, publisher="x", attachments=())
+        write_about(outbox, about)
+        path = delivered_path(outbox, kind, ids[number], ".json")
+        own.write(path, b"{}")
+        return path.with_name(f"{path.name}.age")
+
+    lay(0, "PublicNotice", "case-0")
+    lost.path.unlink()
+    make_identity(tmp_path / "keys", datetime(2026, 2, 28, tzinfo=UTC))
+    cut = lay(1, "Closure", "case-1")
+    cut.write_bytes(cut.read_bytes()[:-1])
+    lay(2, "PublicNotice", "case-2")
+    much_later = max(path.stat().st_ctime_ns for path in outbox.iterdir()) // 1_000_000 + 31 * 86_400_000
+    with capture_logs() as logs:
+        assert sweep_folders(root, RetentionConfig(outbox_days=30), much_later, own=own).outbox == 6
+    assert list(outbox.iterdir()) == []
+    (told,) = logs
+    assert (told["log_level"], told["count"]) == ("warning", 2)
+
+
 @pytest.mark.parametrize("seal_files", [False, True])
 def test_no_name_of_a_file_no_log_and_no_reason_has_a_value_of_a_record(
     pki: SamplePki, tmp_path: Path, *, seal_files: bool

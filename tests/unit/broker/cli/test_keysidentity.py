@@ -56,6 +56,7 @@ def test_an_identity_is_made_listed_and_destroyed_and_each_command_says_what_bec
     # It says first what is lost, and does nothing without the word.
     code, said = run(profile, "destroy", first[:8])
     assert (code, "cannot be opened any more, for ever" in said, "add --confirm" in said) == (2, True, True)
+    assert "go with their own case" in said
     assert seal.open(sealed) == b"x"
     code, said = run(profile, "destroy", first, "--confirm")
     assert (code, "destroyed" in said) == (0, True)

@@ -132,26 +132,36 @@ async def test_sealed_files_with_a_fault_go_to_quarantine_and_stop_no_other(exch
     # This gateway seals nothing, and opens what is sealed all the same.
     sealed, keys = sealing(profile, exchange.pki, SHANXI)
     profile = structs.replace(sealed, gateway=structs.replace(sealed.gateway, seal_files=False))
-    make_identity(tmp_path / "other", datetime.now(UTC))
+    other = make_identity(tmp_path / "other", datetime.now(UTC))
     good = AgeSeal(keys).seal(request_file())
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, Limits())
         laid = {
             "cut.json.age": good[:-1],
-            "foreign.json.age": AgeSeal(tmp_path / "other").seal(request_file()),
+            "foreign.json.age": AgeSeal(tmp_path / "other").seal(request_file("SYN-9")),
             "none.json.age": b"PK\x03\x04",
             "good.json.age": good,
         }
         for name, content in laid.items():
             (outbound.folders.inbox / name).write_bytes(content)
-        assert [outbound.take_inbox(), outbound.take_inbox()] == [0, 4]
+        with capture_logs() as logs:
+            assert [outbound.take_inbox(), outbound.take_inbox()] == [0, 3]
         assert len(edge.spool.outgoing(10)) == 1
+        # What another identity opens waits for it.
+        assert [path.name for path in outbound.folders.inbox.glob("*.age")] == ["foreign.json.age"]
+        (told,) = [line for line in logs if line["event"] == "a file of the inbox cannot be moved or read"]
+        assert (told["log_level"], told["cause"]) == ("error", "AgeIdentityWrong")
+        assert "foreign" not in str(told)
+        assert "into the key folder again" in told["remedy"]
         quarantine = outbound.folders.quarantine
         reasons = [json.loads(path.read_text())["issues"][0]["code"] for path in quarantine.glob("*.reason.json")]
-        assert sorted(reasons) == ["AGE_FILE_INVALID", "AGE_FILE_INVALID", "AGE_IDENTITY_WRONG"]
-        assert len(list(quarantine.glob("*.age"))) == 3
+        assert sorted(reasons) == ["AGE_FILE_INVALID", "AGE_FILE_INVALID"]
+        assert len(list(quarantine.glob("*.age"))) == 2
         # Their names, which may be of persons, are gone.
-        assert found_in_files(quarantine, {"name": b"foreign"}) == set()
+        assert found_in_files(quarantine, {"name": b"none"}) == set()
+        shutil.copy(other.path, keys)
+        assert outbound.take_inbox() == 1
+        assert len(edge.spool.outgoing(10)) == 2
         # Without any identity a file waits, and the log says what to do.
         for path in keys.glob("*.identity"):
             path.unlink()

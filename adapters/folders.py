@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from adapters.base import RECORD_TYPES
-from adapters.ownfiles import plain_name
+from adapters.ownfiles import plain_name, put_back
 from broker.files import FileState, make_private, read_file, replace_file
 
 if TYPE_CHECKING:
@@ -121,7 +121,11 @@ def open_to_others(*folders: Path) -> list[Path]:
 
 
 def waiting(folder: Path) -> dict[Path, FileState]:
-    """The files in a folder that may be taken in, sorted by name: finished, no links, and no ``.about.json``."""
+    """The files in a folder that may be taken in, sorted by name: finished, no links, and no ``.about.json``.
+
+    For the process that takes them.
+    """
+    put_back(folder)
     found: dict[Path, FileState] = {}
     for path in sorted(folder.iterdir()):
         if not _UNFINISHED.fullmatch(path.name) and not path.name.endswith(_ABOUT):

@@ -8,7 +8,8 @@ goes together:
 - ``quarantine``: a file with its reason, or a delivered record with its reason
 - ``outbox``: all records of a case, and of the cases that they name, when the newest of them is old enough. So a
   Closure is never deleted before the notice that it withdrew. A picture goes with the last record that names it.
-  Records whose ``.about.json`` is lost stay
+  Records whose ``.about.json`` is lost stay. A sealed record that nobody can open (its identity was destroyed, or it
+  was cut or changed) names no more than its ``.about.json`` does, and a warning counts these
 
 A source file in ``done`` or ``quarantine`` stays while a record of it has neither a receipt nor a refusal: nothing else
 may have its content. When a record is refused, the age of its file counts anew (``folders.count_anew``). So who stores
@@ -28,7 +29,7 @@ from adapters import folders
 from adapters.ownfiles import OwnFiles, plain_name
 from adapters.values.pictures import is_digest_name
 from broker.config.loader import Section, setting
-from broker.core.errors import CaseExchangeError
+from broker.core.errors import AgeFileInvalid, AgeIdentityWrong, CaseExchangeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -84,8 +85,8 @@ def sweep_folders(
     Raises:
         OSError: a file cannot be deleted. Those before it are.
         SpoolUnavailable: from ``unsettled``. Nothing was deleted.
-        CaseExchangeError: a sealed file of the outbox cannot be opened, so that nobody knows what it speaks of. Nothing
-            of the outbox was deleted.
+        AgeIdentityMissing, KeyInvalid, ExtraMissing: nothing sealed can be opened, and there are sealed files in the
+            outbox. Nothing of it was deleted.
     """
     files = own or OwnFiles()
     done, quarantine, outbox = (
@@ -127,6 +128,7 @@ class _Older:
 
     def __init__(self, now_ms: int, days: float, own: OwnFiles) -> None:
         self._own = own
+        self._closed = 0
         self._before_ns = (now_ms - int(days * _DAY_MS)) * _MILLION if days > 0 else 0
 
     def files(self, folder: Path) -> list[Path]:
@@ -148,6 +150,12 @@ class _Older:
         together = _Together()
         for file, about in records:
             together.join(file.record_id, *self._named(file, about))
+        if self._closed:
+            _log.warning(
+                "records in outbox/ that nobody can open go with their own case",
+                count=self._closed,
+                remedy=AgeIdentityWrong.remedy,
+            )
         staying = {
             together.of(file.record_id)
             for file, about in records
@@ -178,8 +186,13 @@ class _Older:
         names = {about.case_id, about.in_reply_to, about.supersedes} if about is not None else set()
         # Only an old one can be deleted before what it ends. It may name a record of another case.
         if file.kind in _SPEAKING and self._is_old(file.path):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 names |= {name.decode() for name in _NAMES.findall(self._own.read(file.path, _MOST_OF_A_RECORD))}
+            except FileNotFoundError:
+                pass
+            except (AgeIdentityWrong, AgeFileInvalid):
+                # The programs that show what is here cannot open it either. It must not hold the whole outbox for ever.
+                self._closed += 1
         return names - {""}
 
     def _is_old(self, path: Path) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import threading
 import uuid
@@ -92,7 +91,7 @@ class Outbound:
     def take_inbox(self) -> int:
         """Take in every file of the inbox that has not changed since the last call. Returns how many.
 
-        A file that cannot be read stays there.
+        A file that cannot be read stays there, and so does one whose age identity is not in the key folder (yet).
 
         Raises:
             SpoolUnavailable
@@ -108,7 +107,7 @@ class Outbound:
                 break
             except (OSError, InputRefused, SetupInvalid) as error:
                 # The file's name may be a person's name, so it is not logged.
-                remedy = error.remedy if isinstance(error, SetupInvalid) else None
+                remedy = error.remedy if isinstance(error, SetupInvalid | AgeIdentityWrong) else None
                 cause = type(error).__name__
                 _log.error("a file of the inbox cannot be moved or read", cause=cause, remedy=remedy)
         return taken
@@ -193,17 +192,19 @@ class Outbound:
             else:
                 _log.warning("file or records of it refused", count=taken.records, reason=",".join(_codes(taken)))
                 folders.write_reason(self.folders.quarantine, name, _reason(taken))
-            # A large file takes minutes. Meanwhile a newer file may have replaced it.
-            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-                target = (self.folders.quarantine if taken.refused else self.folders.done) / name
-                self._own.move(path, target, file)
+            # A large file takes minutes. Meanwhile a newer file may have replaced it: that one stays.
+            self._own.move(path, (self.folders.quarantine if taken.refused else self.folders.done) / name, file)
         return True
 
     def _taken(self, path: Path, file: BinaryIO) -> tuple[TakenIn, bytes | None]:
-        """The result, and the digest of the content, if it could be read. A sealed file is opened in memory only."""
+        """The result, and the digest of the content, if it could be read. A sealed file is opened in memory only.
+
+        Raises:
+            AgeIdentityWrong, AgeIdentityMissing, KeyInvalid, ExtraMissing: it may be opened later, so it waits.
+        """
         try:
             content = io.BytesIO(self._own.opened(file, self._limits.bytes)) if is_sealed(path) else file
-        except (AgeFileInvalid, AgeIdentityWrong) as error:
+        except AgeFileInvalid as error:
             return TakenIn(0, (Issue(Severity.REJECT_FILE, error.reason, "file", error.message),), refused=True), None
         source = SourceFile(content, self._limits)
         return self._take(source, Attachments(self.folders.attachments, self._limits.bytes, self._own)), source.sha256

@@ -99,6 +99,7 @@ def _lost(one: AgeIdentity, known: list[AgeIdentity]) -> list[str]:
     told = [
         f"files that were sealed to it from {_time(one.created)} until {until} cannot be opened any more, for ever",
         "these are in outbox/, done/ and quarantine/ of every system of yours, and in backups",
+        "retention: records in outbox/ that nobody can open go with their own case, and are kept for no other one",
         "what still opens them: every copy of this identity (other systems, backups)",
         "what others published can be asked for again; what you published, your archive key opens",
     ]

@@ -7,10 +7,11 @@ copy of it, read the same files, and so does any other program for age: ``age -d
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import structlog
@@ -21,7 +22,7 @@ from broker.files import make_file, make_private
 from broker.trust.privatefiles import read_private_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _log = structlog.get_logger("broker.trust")
@@ -55,24 +56,36 @@ class AgeIdentity(NamedTuple):
 def make_identity(folder: Path, now: datetime) -> AgeIdentity:
     """Make an identity in a key folder. From now on it is the one that is sealed to.
 
+    So its time is later than that of every other one in the folder, also if a clock was wrong.
+
     Raises:
-        KeyInvalid: it cannot be written.
+        KeyInvalid: it cannot be written, or there is no later time.
         ExtraMissing: the library is not installed.
     """
     with needed():
         from pyrage import x25519  # noqa: PLC0415 - only who seals files needs it
     native = x25519.Identity.generate()
     recipient = str(native.to_public())
-    created = now.astimezone(UTC).replace(microsecond=0)
     path = folder / f"{_id(recipient)}{_IDENTITY}"
-    text = f"{_CREATED}{created.isoformat().replace('+00:00', 'Z')}\n# public key: {recipient}\n{native}\n"
     try:
         make_private(folder)
+        created = _later(now, identities(folder))
+        text = f"{_CREATED}{created.isoformat().replace('+00:00', 'Z')}\n# public key: {recipient}\n{native}\n"
         make_file(path, text.encode())
     except OSError as error:
         message = f"{folder.name} cannot be written: {error.strerror}"
         raise KeyInvalid(message) from error
     return AgeIdentity(path, recipient, created, native)
+
+
+def _later(now: datetime, known: list[AgeIdentity]) -> datetime:
+    """A time in whole seconds: now, or later if one of these identities is not older."""
+    try:
+        newest = [known[0].created.astimezone(UTC) + timedelta(seconds=1)] if known else []
+    except OverflowError:
+        message = f"{known[0].path.name} says it was made at {known[0].created}, and there is no later time: correct it"
+        raise KeyInvalid(message) from None
+    return max([now.astimezone(UTC), *newest]).replace(microsecond=0)
 
 
 def identities(folder: Path) -> list[AgeIdentity]:
@@ -95,6 +108,16 @@ def identities(folder: Path) -> list[AgeIdentity]:
             # One bad file must not close all others.
             _log.error("an identity cannot be used", reason=error.reason, remedy=error.remedy, cause=error.message)
     return sorted(found, key=lambda one: (one.created, one.recipient), reverse=True)
+
+
+def begins_sealed(file: BinaryIO) -> bool:
+    """Whether a seekable file begins as one in the age format does. Its place is then behind that.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    file.seek(0)
+    return file.read(len(_HEADER)) == _HEADER
 
 
 class AgeSeal:
@@ -129,11 +152,15 @@ class AgeSeal:
         recipient = self._identities()[0].native.to_public()
         import pyrage  # noqa: PLC0415 - as above
 
+        first: list[OSError] = []
         try:
-            pyrage.encrypt_io(source, target, [recipient])
+            pyrage.encrypt_io(_Telling(source, first), _Telling(target, first), [recipient])
         except pyrage.EncryptError as error:
             # The library makes one error of everything that goes wrong at either end.
-            raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            raise (first[0] if first else OSError(errno.EIO, os.strerror(errno.EIO))) from error
+        if first:
+            # It passes over what goes wrong when it writes the last of its buffer.
+            raise first[0]
 
     def open(self, sealed: bytes) -> bytes:
         """The content. It is whole, or there is none.
@@ -165,6 +192,34 @@ class AgeSeal:
             message = f"{self._folder.name} has no age identity"
             raise AgeIdentityMissing(message)
         return found
+
+
+class _Telling:
+    """A file as the library uses it. What went wrong with it is kept."""
+
+    def __init__(self, file: BinaryIO, errors: list[OSError]) -> None:
+        self._file = file
+        self._errors = errors
+
+    def read(self, size: int) -> bytes:
+        with self._keeping():
+            return self._file.read(size)
+
+    def write(self, data: bytes) -> int:
+        with self._keeping():
+            return self._file.write(data)
+
+    def flush(self) -> None:
+        with self._keeping():
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._errors.append(error)
+            raise
 
 
 def _read(path: Path) -> AgeIdentity:

@@ -151,8 +151,8 @@ def key_expiries(
 ) -> list[Expiry]:
     """From when on nothing may be sealed to the encryption keys that a directory lists for these agencies.
 
-    Of each use: those that have not ended. If all have, only the one that ended last, because nobody can seal to the
-    agency any more. The one that lasts longest counts; each other one is only still in force while they overlap.
+    Of each use: those that have not ended. While none is in force, also the one that ended last, because nobody can
+    seal to the agency. One is followed if another is in force when it ends.
     """
     members = [directory.agencies[name] for name in agencies if name in directory.agencies]
     return [one for member in members for use in uses for one in _key_expiries(member, use, now_ms)]
@@ -160,15 +160,20 @@ def key_expiries(
 
 def _key_expiries(member: Agency, use: str, now_ms: int) -> list[Expiry]:
     keys = [key for key in member.encryption_keys if key.use == use]
-    if not keys:
-        return []
-    last = max(keys, key=lambda key: (key.ends_at_ms, key.key_id))
-    return [_key_expiry(key, last) for key in keys if key is last or now_ms < key.ends_at_ms]
+    told = [key for key in keys if now_ms < key.ends_at_ms]
+    ended = [key for key in keys if now_ms >= key.ends_at_ms]
+    if ended and not any(key.in_force(now_ms) for key in told):
+        told.insert(0, max(ended, key=_lasting))
+    return [_key_expiry(key, [other for other in keys if other.in_force(key.ends_at_ms)]) for key in told]
 
 
-def _key_expiry(key: EncryptionKey, last: EncryptionKey) -> Expiry:
+def _lasting(key: EncryptionKey) -> tuple[int, bytes]:
+    return key.ends_at_ms, key.key_id
+
+
+def _key_expiry(key: EncryptionKey, followers: Collection[EncryptionKey]) -> Expiry:
     notes = ["retired"] if key.retired_at_ms is not None else []
-    notes += [] if key is last else [f"followed by {last.key_id.hex()[:_DIGITS]}"]
+    notes += [f"followed by {max(followers, key=_lasting).key_id.hex()[:_DIGITS]}"] if followers else []
     name = f"{key.agency} {key.key_id.hex()[:_DIGITS]}" + (f" ({', '.join(notes)})" if notes else "")
     what = ARCHIVE_KEY if key.use == ARCHIVE else KEY
-    return Expiry(what, name, key.not_before_ms, key.ends_at_ms, key.key_id.hex(), followed=key is not last)
+    return Expiry(what, name, key.not_before_ms, key.ends_at_ms, key.key_id.hex(), followed=bool(followers))

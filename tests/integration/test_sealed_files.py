@@ -132,26 +132,36 @@ async def test_sealed_files_with_a_fault_go_to_quarantine_and_stop_no_other(exch
     # This gateway seals nothing, and opens what is sealed all the same.
     sealed, keys = sealing(profile, exchange.pki, SHANXI)
     profile = structs.replace(sealed, gateway=structs.replace(sealed.gateway, seal_files=False))
-    make_identity(tmp_path / "other", datetime.now(UTC))
+    other = make_identity(tmp_path / "other", datetime.now(UTC))
     good = AgeSeal(keys).seal(request_file())
     async with open_edge(profile) as edge:
         outbound = Outbound(edge, profile.gateway, routes, Limits())
         laid = {
             "cut.json.age": good[:-1],
-            "foreign.json.age": AgeSeal(tmp_path / "other").seal(request_file()),
+            "foreign.json.age": AgeSeal(tmp_path / "other").seal(request_file("SYN-9")),
             "none.json.age": b"PK\x03\x04",
             "good.json.age": good,
         }
         for name, content in laid.items():
             (outbound.folders.inbox / name).write_bytes(content)
-        assert [outbound.take_inbox(), outbound.take_inbox()] == [0, 4]
+        with capture_logs() as logs:
+            assert [outbound.take_inbox(), outbound.take_inbox()] == [0, 3]
         assert len(edge.spool.outgoing(10)) == 1
+        # What another identity opens waits for it.
+        assert [path.name for path in outbound.folders.inbox.glob("*.age")] == ["foreign.json.age"]
+        (told,) = [line for line in logs if line["event"] == "a file of the inbox cannot be moved or read"]
+        assert (told["log_level"], told["cause"]) == ("error", "AgeIdentityWrong")
+        assert "foreign" not in str(told)
+        assert "into the key folder again" in told["remedy"]
         quarantine = outbound.folders.quarantine
         reasons = [json.loads(path.read_text())["issues"][0]["code"] for path in quarantine.glob("*.reason.json")]
-        assert sorted(reasons) == ["AGE_FILE_INVALID", "AGE_FILE_INVALID", "AGE_IDENTITY_WRONG"]
-        assert len(list(quarantine.glob("*.age"))) == 3
+        assert sorted(reasons) == ["AGE_FILE_INVALID", "AGE_FILE_INVALID"]
+        assert len(list(quarantine.glob("*.age"))) == 2
         # Their names, which may be of persons, are gone.
-        assert found_in_files(quarantine, {"name": b"foreign"}) == set()
+        assert found_in_files(quarantine, {"name": b"none"}) == set()
+        shutil.copy(other.path, keys)
+        assert outbound.take_inbox() == 1
+        assert len(edge.spool.outgoing(10)) == 2
         # Without any identity a file waits, and the log says what to do.
         for path in keys.glob("*.identity"):
             path.unlink()
@@ -297,6 +307,35 @@ def test_a_sealed_outbox_is_swept_by_cases_and_one_that_cannot_be_opened_stays(t
     # The Closure is of another case, and names the notice: they go together, with their picture.
     assert sweep_folders(root, days, much_later, own=own).outbox == 5
     assert list(outbox.iterdir()) == []
+
+
+def test_after_an_identity_was_destroyed_the_outbox_is_swept_on_and_what_nobody_opens_goes_by_its_case(
+    tmp_path: Path,
+) -> None:
+    lost = make_identity(tmp_path / "keys", datetime(2026, 1, 31, tzinfo=UTC))
+    own, root = OwnFiles(tmp_path / "keys", seals=True), tmp_path / "edge"
+    outbox = Folders(root).outbox
+    ids = [f"00000000-0000-7000-8000-{number:012}" for number in (1, 2, 3)]
+
+    def lay(number: int, kind: str, case: str) -> Path:
+        about = About(record_id=ids[number], kind=kind, case_id=case, publisher="x", attachments=())
+        write_about(outbox, about)
+        path = delivered_path(outbox, kind, ids[number], ".json")
+        own.write(path, b"{}")
+        return path.with_name(f"{path.name}.age")
+
+    lay(0, "PublicNotice", "case-0")
+    lost.path.unlink()
+    make_identity(tmp_path / "keys", datetime(2026, 2, 28, tzinfo=UTC))
+    cut = lay(1, "Closure", "case-1")
+    cut.write_bytes(cut.read_bytes()[:-1])
+    lay(2, "PublicNotice", "case-2")
+    much_later = max(path.stat().st_ctime_ns for path in outbox.iterdir()) // 1_000_000 + 31 * 86_400_000
+    with capture_logs() as logs:
+        assert sweep_folders(root, RetentionConfig(outbox_days=30), much_later, own=own).outbox == 6
+    assert list(outbox.iterdir()) == []
+    (told,) = logs
+    assert (told["log_level"], told["count"]) == ("warning", 2)
 
 
 @pytest.mark.parametrize("seal_files", [False, True])

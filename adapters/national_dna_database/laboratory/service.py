@@ -9,6 +9,7 @@ again: its profiles are kept once, and its results are written again, with the s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
 from datetime import timedelta
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from adapters.national_dna_database.laboratory.search.search import Laboratory
 
@@ -84,20 +85,22 @@ class LaboratoryService:
         for path in waiting:
             if stopped():
                 break
-            try:
-                self._take(path, now)
-            except (OSError, SetupInvalid):
-                raise
-            except Exception as defect:  # noqa: BLE001 - whatever it is, the other files must be taken
-                name = f"{uuid.uuid4().hex}{PurePath(plain_name(path)).suffix}"
-                why = f"the program failed on this file: {type(defect).__name__}"
-                refused = [{"code": "ADAPTER_FAILED", "where": "file", "message": why}]
-                folders.write_reason(self._quarantine, name, refused)
-                self._own.move(path, self._quarantine / name)
+            # It stays open until it is moved: then a newer file of the same name is never taken for it.
+            with _opened(path) as file:
+                try:
+                    self._take(path, file, now)
+                except (OSError, SetupInvalid):
+                    raise
+                except Exception as defect:  # noqa: BLE001 - whatever it is, the other files must be taken
+                    name = f"{uuid.uuid4().hex}{PurePath(plain_name(path)).suffix}"
+                    why = f"the program failed on this file: {type(defect).__name__}"
+                    refused = [{"code": "ADAPTER_FAILED", "where": "file", "message": why}]
+                    folders.write_reason(self._quarantine, name, refused)
+                    self._own.move(path, self._quarantine / name, file)
         return len(waiting)
 
-    def _take(self, path: Path, now: datetime) -> None:
-        content, refused = self._read(path)
+    def _take(self, path: Path, file: BinaryIO | None, now: datetime) -> None:
+        content, refused = self._read(path, file)
         profiles: list[dna_pb2.StrProfile] = []
         if content is not None:
             found, issues = _decoded(content, self._limits)
@@ -114,15 +117,23 @@ class LaboratoryService:
         if refused:
             folders.write_reason(self._quarantine, name, refused)
         # With one refused profile, the whole file goes to quarantine/, where somebody will look at it.
-        self._own.move(path, (self._quarantine if refused else self._done) / name)
+        self._own.move(path, (self._quarantine if refused else self._done) / name, file)
 
-    def _read(self, path: Path) -> tuple[bytes | None, list[dict[str, Any]]]:
+    def _read(self, path: Path, file: BinaryIO | None) -> tuple[bytes | None, list[dict[str, Any]]]:
         try:
-            return self._own.read(path, self._limits.bytes), []
+            return self._own.read(path, self._limits.bytes, file), []
         except InputRefused as error:
             return None, [{"code": error.reason, "where": "file", "message": error.message}]
         except OSError as error:
             return None, [{"code": "FILE_UNREADABLE", "where": "file", "message": error.strerror or ""}]
+
+
+def _opened(path: Path) -> contextlib.AbstractContextManager[BinaryIO | None]:
+    """The file, open. None: it cannot be opened, and whoever reads it finds out why."""
+    try:
+        return path.open("rb")
+    except OSError:
+        return contextlib.nullcontext()
 
 
 def of_sender(profile: dna_pb2.StrProfile, path: Path, agency: str) -> dna_pb2.StrProfile:

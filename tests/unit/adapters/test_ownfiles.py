@@ -6,16 +6,21 @@ import io
 import os
 import stat
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from adapters.folders import Folders, delivered, open_to_others, refused_name
-from adapters.ownfiles import OwnFiles, is_sealed
+from adapters.ownfiles import OwnFiles, is_sealed, put_back
 from adapters.reading import Attachments
 from broker.core.errors import AgeFileInvalid, AgeIdentityMissing
 from broker.trust.agefiles import AgeSeal, make_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 CONTENT = b"SYNTHETIC content"
@@ -84,6 +89,19 @@ def test_a_file_that_is_moved_is_for_its_owner_alone_sealed_or_not(tmp_path: Pat
     assert (tmp_path / "taken.csv.age").read_bytes() == before
 
 
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_plain_file_that_calls_itself_sealed_is_sealed_when_it_is_moved(
+    tmp_path: Path, keys: Path, *, opened: bool
+) -> None:
+    files, laid = OwnFiles(keys, seals=True), tmp_path / "in.csv.age"
+    laid.write_bytes(CONTENT)
+    with laid.open("rb") as file:
+        file.read()
+        files.move(laid, tmp_path / "refused.csv", file if opened else None)
+    assert not laid.exists()
+    assert AgeSeal(keys).open((tmp_path / "refused.csv.age").read_bytes()) == CONTENT
+
+
 def test_if_it_cannot_be_sealed_the_file_stays_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     files, source = OwnFiles(tmp_path / "keys", seals=True), tmp_path / "in.csv"
@@ -95,6 +113,124 @@ def test_if_it_cannot_be_sealed_the_file_stays_where_it_was(tmp_path: Path) -> N
     with pytest.raises(AgeIdentityMissing):
         files.check()
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["in.csv"]
+
+
+NEWER = b"SYNTHETIC newer content"
+
+
+def replacing(path: Path) -> None:
+    """What a program does that puts a newer file under the same name."""
+    path.with_name(".next").write_bytes(NEWER)
+    path.with_name(".next").rename(path)
+
+
+class _ReplacedMeanwhile(io.FileIO):
+    """A file whose name gets a newer file while this one is read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        path = Path(str(self.name))
+        if path.stat().st_ino == os.fstat(self.fileno()).st_ino:
+            replacing(path)
+        return super().read(-1 if size is None else size) or b""
+
+
+def test_a_newer_file_that_came_while_the_former_was_sealed_stays(tmp_path: Path, keys: Path) -> None:
+    files, source = OwnFiles(keys, seals=True), tmp_path / "in.csv"
+    source.write_bytes(CONTENT)
+    with _ReplacedMeanwhile(source) as file:
+        files.move(source, tmp_path / "done.csv", file)
+    assert source.read_bytes() == NEWER
+    assert files.read(tmp_path / "done.csv.age", 100) == CONTENT
+
+
+def test_a_newer_file_that_came_before_the_former_was_moved_stays(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(CONTENT)
+    with source.open("rb") as file:
+        replacing(source)
+        OwnFiles().move(source, tmp_path / "done.csv", file)
+    assert source.read_bytes() == NEWER
+    assert not (tmp_path / "done.csv").exists()
+
+
+def at_the_last_moment(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Act after a file was looked at, and before it is taken away."""
+    made = tempfile.mkdtemp
+
+    def acting(**named: Any) -> str:
+        act()
+        return str(made(**named))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", acting)
+
+
+@pytest.mark.parametrize("seals", [False, True])
+def test_a_newer_file_that_comes_at_the_last_moment_gets_its_name_again(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, *, seals: bool
+) -> None:
+    files, folder = OwnFiles(keys, seals=seals), tmp_path / "inbox"
+    folder.mkdir()
+    source = folder / "in.csv"
+    source.write_bytes(CONTENT)
+    at_the_last_moment(monkeypatch, lambda: replacing(source))
+    with source.open("rb") as file:
+        files.move(source, tmp_path / "done.csv", file)
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("in.csv", NEWER)]
+
+
+def test_what_a_crash_left_aside_gets_its_name_again_and_takes_no_others_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    source = folder / "in.csv"
+    source.write_bytes(CONTENT)
+
+    class CrashError(Exception):
+        pass
+
+    def crash(*_: object, **__: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as broken, source.open("rb") as file:
+        at_the_last_moment(broken, lambda: replacing(source))
+        broken.setattr(os, "link", crash)
+        with pytest.raises(CrashError):
+            OwnFiles().move(source, tmp_path / "done.csv", file)
+    assert not source.exists()
+    # A still newer one has the name by now: the other waits until it is free.
+    source.write_bytes(CONTENT)
+    put_back(folder)
+    assert source.read_bytes() == CONTENT
+    source.unlink()
+    put_back(folder)
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("in.csv", NEWER)]
+
+
+def test_what_is_put_back_comes_from_no_folder_behind_a_link(tmp_path: Path, keys: Path) -> None:
+    folder, before = tmp_path / "inbox", sorted(keys.iterdir())
+    folder.mkdir()
+    (folder / ".taking-linked").symlink_to(keys)
+    (folder / ".taking-file").write_bytes(b"")
+    put_back(folder)
+    assert sorted(keys.iterdir()) == before
+    assert sorted(path.name for path in folder.iterdir()) == [".taking-file", ".taking-linked"]
+
+
+def test_a_file_that_cannot_be_linked_gets_its_name_again_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(CONTENT)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refused)
+    at_the_last_moment(monkeypatch, lambda: replacing(source))
+    with source.open("rb") as file:
+        OwnFiles().move(source, tmp_path / "done.csv", file)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("in.csv", NEWER)]
 
 
 def test_a_plain_edge_needs_no_identity_and_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

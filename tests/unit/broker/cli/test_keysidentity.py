@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,8 @@ from click.testing import CliRunner
 
 from broker.cli.keys import keys
 from broker.config.edge import load_edge
-from broker.core.errors import AgeIdentityWrong
-from broker.trust.agefiles import AgeSeal
+from broker.core.errors import AgeIdentityWrong, KeyInvalid
+from broker.trust.agefiles import AgeSeal, identities, make_identity
 from tests.support.pki import SamplePki
 from tests.unit.broker.cli.test_keys import PROFILE
 
@@ -55,6 +56,7 @@ def test_an_identity_is_made_listed_and_destroyed_and_each_command_says_what_bec
     # It says first what is lost, and does nothing without the word.
     code, said = run(profile, "destroy", first[:8])
     assert (code, "cannot be opened any more, for ever" in said, "add --confirm" in said) == (2, True, True)
+    assert "go with their own case" in said
     assert seal.open(sealed) == b"x"
     code, said = run(profile, "destroy", first, "--confirm")
     assert (code, "destroyed" in said) == (0, True)
@@ -62,6 +64,25 @@ def test_an_identity_is_made_listed_and_destroyed_and_each_command_says_what_bec
         seal.open(sealed)
     code, said = run(profile, "destroy", second)
     assert "it is your only one" in said
+
+
+def test_a_new_identity_is_the_one_that_seals_also_if_a_former_one_has_a_later_time(
+    profile: Path, tmp_path: Path
+) -> None:
+    future = make_identity(tmp_path / "keys", datetime(2999, 1, 31, 8, tzinfo=UTC))
+    _, said = run(profile, "make")
+    (made,) = re.findall(r"^([0-9a-f]{16}): made", said, re.MULTILINE)
+    assert [one.identity_id for one in identities(tmp_path / "keys")] == [made, future.identity_id]
+    sealed = AgeSeal(tmp_path / "keys").seal(b"x")
+    future.path.unlink()
+    assert AgeSeal(tmp_path / "keys").open(sealed) == b"x"
+
+
+def test_after_an_identity_of_the_end_of_time_none_is_made_that_would_not_seal(tmp_path: Path) -> None:
+    make_identity(tmp_path / "keys", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    with pytest.raises(KeyInvalid, match="no later time"):
+        make_identity(tmp_path / "keys", datetime(2026, 1, 31, tzinfo=UTC))
+    assert len(list((tmp_path / "keys").iterdir())) == 1
 
 
 def test_one_is_destroyed_only_by_enough_of_its_own_digits(profile: Path, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +18,30 @@ from broker.core.errors import AgeFileInvalid, AgeIdentityMissing, AgeIdentityWr
 from broker.trust.agefiles import AgeSeal, identities, make_identity
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from _typeshed import WriteableBuffer
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 CONTENT = "SYNTHETIC 王小明 D3S1358 15,17".encode()
+
+
+class _Raw(io.RawIOBase):
+    """What a descriptor gives, whatever it is of: Python opens no folder as a file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        data = os.read(self._descriptor, len(memoryview(buffer)))
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
 
 def folder_with(tmp_path: Path, name: str = "keys") -> Path:
@@ -87,6 +110,20 @@ def test_what_is_sealed_to_another_agency_is_not_opened(tmp_path: Path) -> None:
     sealed = AgeSeal(folder_with(tmp_path, "theirs")).seal(CONTENT)
     with pytest.raises(AgeIdentityWrong):
         AgeSeal(folder_with(tmp_path)).open(sealed)
+
+
+@pytest.mark.parametrize("size", [1, 65_537, 200_000])
+def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path, size: int) -> None:
+    seal = AgeSeal(folder_with(tmp_path))
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as told:
+        seal.seal_stream(io.BytesIO(bytes(size)), full)
+    assert told.value.errno == errno.ENOSPC
+
+
+def test_a_file_that_cannot_be_read_is_told_as_what_it_is(tmp_path: Path) -> None:
+    seal, folder = AgeSeal(folder_with(tmp_path)), os.open(tmp_path, os.O_RDONLY)
+    with io.BufferedReader(_Raw(folder)) as source, pytest.raises(IsADirectoryError):
+        seal.seal_stream(source, io.BytesIO())
 
 
 def test_a_file_that_was_cut_at_any_place_or_changed_opens_not_even_in_part(tmp_path: Path) -> None:

@@ -66,6 +66,31 @@ def test_while_two_overlap_the_former_is_shown_and_never_due(pki: SamplePki) -> 
     assert found(pki, 120, former, new) == [(f"encryption key {TWO}", 150, True, False)]
 
 
+def test_a_key_is_not_followed_by_one_that_begins_only_after_its_end(pki: SamplePki) -> None:
+    former, later = key(1, 0, 90), key(2, 95, 200)
+    assert found(pki, 61, former, later) == [
+        (f"encryption key {ONE}", 90, True, False),
+        (f"encryption key {TWO}", 200, False, False),
+    ]
+    # Nobody can seal to the agency in between, so the one that ended is still told.
+    assert found(pki, 92, former, later) == [
+        (f"encryption key {ONE}", 90, True, True),
+        (f"encryption key {TWO}", 200, False, False),
+    ]
+    assert found(pki, 95, former, later) == [(f"encryption key {TWO}", 200, False, False)]
+    # Without a gap it is followed, also if the one that lasts longest begins later still.
+    next_to_it, last = key(3, 90, 120), key(2, 119, 300)
+    assert found(pki, 61, former, next_to_it, last) == [
+        (f"encryption key {ONE} (followed by {'03' * 8})", 90, False, False),
+        (f"encryption key {LAB} {'03' * 8} (followed by {'02' * 8})", 120, False, False),
+        (f"encryption key {TWO}", 300, False, False),
+    ]
+
+
+def test_a_key_is_not_followed_by_one_that_was_retired_before_it_began(pki: SamplePki) -> None:
+    assert found(pki, 61, key(1, 0, 90), key(2, 95, 200, retired=94))[0] == (f"encryption key {ONE}", 90, True, False)
+
+
 def test_a_retirement_without_a_new_key_is_due_by_the_life_that_is_left(pki: SamplePki) -> None:
     assert found(pki, 61, key(1, 0, 365, retired=90)) == [(f"encryption key {ONE} (retired)", 90, True, False)]
 

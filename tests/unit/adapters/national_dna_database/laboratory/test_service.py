@@ -17,8 +17,10 @@ from adapters.national_dna_database.laboratory.commands import dna
 from adapters.national_dna_database.laboratory.kinship.mutation import MutationModel
 from adapters.national_dna_database.laboratory.search.search import Added
 from adapters.national_dna_database.laboratory.service import LaboratoryService
+from adapters.ownfiles import OwnFiles
 from adapters.records.record_json import ADAPTER as RECORD_JSON
 from broker.core.errors import InputRefused, SetupInvalid
+from broker.trust.agefiles import make_identity
 from caseexchange.records.v1 import dna_pb2
 from synthetic.dna import TABLE_FILE, Population, str_profile, synthetic_table
 from tests.support.notices import about, record_id
@@ -259,3 +261,36 @@ def test_a_file_on_which_the_program_fails_is_kept_aside_and_the_next_is_taken(t
     assert json.loads(reason.read_text())[0]["code"] == "ADAPTER_FAILED"
     assert "SYN-" not in reason.read_text() + reason.name
     assert len(list((folder / "done").iterdir())) == 1
+
+
+class _ReplacedMeanwhile:
+    """A laboratory that takes so long that a newer file gets the same name. It knows every profile it was given."""
+
+    def __init__(self, path: Path, newer: bytes) -> None:
+        self._path = path
+        self._newer = newer
+        self.barcodes: list[str] = []
+
+    def add(self, profiles: list[dna_pb2.StrProfile], _: datetime) -> Added:
+        if not self.barcodes:
+            self._path.with_name(".next").write_bytes(self._newer)
+            self._path.with_name(".next").rename(self._path)
+        self.barcodes += [profile.barcode for profile in profiles]
+        return Added((), (), ())
+
+
+@pytest.mark.parametrize("seals", [False, True])
+def test_a_newer_file_of_the_same_name_is_read_too(tmp_path: Path, *, seals: bool) -> None:
+    make_identity(tmp_path / "keys", datetime.now(UTC))
+    folder, child, father = tmp_path / "typed", *family()[:2]
+    newer = written(tmp_path / "newer", father).read_bytes()
+    laboratory = _ReplacedMeanwhile(folder / "profiles.json", newer)
+    own = OwnFiles(tmp_path / "keys", seals=seals)
+    service = LaboratoryService(laboratory, folder, tmp_path / "results", Limits(), own=own)  # type: ignore[arg-type]
+    written(folder / "profiles.json", child)
+    for _ in range(2):
+        service.take_all(datetime.now(UTC))
+    assert laboratory.barcodes == ["SYN-C", "SYN-F"]
+    assert [path.name for path in folder.iterdir() if path.is_file()] == []
+    kept = {own.read(path, 1 << 20) for path in (folder / "done").iterdir()}
+    assert newer in kept

@@ -63,11 +63,13 @@ class SignatureRule(NamedTuple):
     """Which signatures a record needs: one of each algorithm, by each of so many principals of its publisher.
 
     ``from_ms``: it is demanded of records that are accepted from then on. Publishers follow it as soon as they know it.
+    ``before``: the rule until then. None: as if the kind had no rule.
     """
 
     algorithms: tuple[str, ...] = (ECDSA_P256_SHA256,)
     principals: int = 1
     from_ms: int = 0
+    before: SignatureRule | None = None
 
 
 ONE_SIGNATURE: Final = SignatureRule()
@@ -131,8 +133,8 @@ def rule_for(rules: Rules, kind: str, at_ms: int, *, ahead: bool = False) -> Sig
         AlgorithmEnded: all of them have ended.
     """
     rule = rules.signatures.get(kind, ONE_SIGNATURE)
-    if at_ms < rule.from_ms and not ahead:
-        rule = ONE_SIGNATURE
+    while at_ms < rule.from_ms and not ahead:
+        rule = rule.before or ONE_SIGNATURE
     good = tuple(name for name in rule.algorithms if (end := end_of(rules, name)) is None or at_ms < end)
     if not good:
         message = f"of the algorithms that a {kind} must be signed with, all have ended: {', '.join(rule.algorithms)}"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SIGNATURES: Final = "signatures"
 ALGORITHMS_KEY: Final = "algorithms"
 _RULE: Final = frozenset({"algorithms", "principals"})
+_FROM: Final = "from"
+_BEFORE: Final = "before"
+_TIMED: Final = frozenset({_FROM, _BEFORE})
 
 
 def read_signatures(value: Any) -> dict[str, SignatureRule]:
@@ -48,26 +51,35 @@ def check_signatures(directory: Directory) -> None:
 
 def signature_fields(directory: Directory) -> dict[str, Any]:
     """Both parts as they stand in a payload, if they have content."""
-    rules = {
-        kind: {
-            "algorithms": list(rule.algorithms),
-            "principals": rule.principals,
-            **({"from": rfc3339(rule.from_ms)} if rule.from_ms else {}),
-        }
-        for kind, rule in directory.signatures.items()
-    }
+    rules = {kind: _rule_fields(rule) for kind, rule in directory.signatures.items()}
     ends = {name: {"not_after": rfc3339(end_ms)} for name, end_ms in directory.ended_algorithms.items()}
     return {**({SIGNATURES: rules} if rules else {}), **({ALGORITHMS_KEY: ends} if ends else {})}
 
 
+def _rule_fields(rule: SignatureRule) -> dict[str, Any]:
+    fields = {"algorithms": list(rule.algorithms), "principals": rule.principals}
+    if not rule.from_ms:
+        return fields
+    return {**fields, _FROM: rfc3339(rule.from_ms), _BEFORE: None if rule.before is None else _rule_fields(rule.before)}
+
+
 def _rule(value: Any, where: str) -> SignatureRule:
-    fields = read_keys(value, _RULE, where, frozenset({"from"}))
+    fields = read_keys(value, _RULE, where, _TIMED)
     algorithms, principals = read_texts(fields["algorithms"], where), fields["principals"]
     if not algorithms or not all(map(signs_records, algorithms)):
         refuse(f"{where}.algorithms is not a list of algorithms for records: {_for_records()}")
     if type(principals) is not int or not 0 < principals <= MAX_PRINCIPALS:
         refuse(f"{where}.principals is not a number from 1 to {MAX_PRINCIPALS}")
-    return SignatureRule(algorithms, principals, read_time(fields["from"], where) if "from" in fields else 0)
+    # Who forgets the rule that is in force would end it: so a rule for later says what is demanded before.
+    if 0 < len(fields.keys() & _TIMED) < len(_TIMED):
+        refuse(f"{where} has one of from and before: give both, and null as before if there was no rule")
+    if _FROM not in fields:
+        return SignatureRule(algorithms, principals)
+    from_ms = read_time(fields[_FROM], where)
+    before = None if fields[_BEFORE] is None else _rule(fields[_BEFORE], f"{where}.{_BEFORE}")
+    if before is not None and before.from_ms >= from_ms:
+        refuse(f"{where}.{_BEFORE} does not begin earlier")
+    return SignatureRule(algorithms, principals, from_ms, before)
 
 
 def _for_records() -> str:

@@ -245,6 +245,16 @@ async def test_a_rule_counts_from_its_time_on(world: World) -> None:
     assert await codes(world, one, directory, later_ms) == ("SIGNATURE_MISSING",) * 3
 
 
+async def test_a_rule_for_later_leaves_the_one_that_is_in_force(world: World) -> None:
+    two = SignatureRule(principals=2)
+    later_ms = world.now_ms + 90 * 86_400_000
+    directory = world.desk.with_rules({KIND: TWO_PEOPLE._replace(from_ms=later_ms, before=two)})
+    assert await codes(world, record(world.desk.gateway[:1], world.now_ms), directory) == ("SIGNATURE_MISSING",) * 3
+    by_two = record([world.desk.gateway[0], world.desk.chief[0]], world.now_ms)
+    assert await codes(world, by_two, directory) == ("", "", "")
+    assert rule_for(directory, KIND, later_ms) == directory.signatures[KIND]
+
+
 async def test_after_its_end_an_algorithm_counts_for_nothing_and_before_it_stays_good(world: World) -> None:
     end_ms = world.now_ms
     directory = world.desk.with_rules({KIND: ONE_PERSON}, {ECDSA_P256_SHA256: end_ms})

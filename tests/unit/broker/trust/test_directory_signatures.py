@@ -30,7 +30,12 @@ def changed(pki: SamplePki, **fields: Any) -> bytes:
 
 
 def test_rules_and_ends_read_back_as_they_were_written(pki: SamplePki) -> None:
-    rules = {KIND: TWO_PEOPLE, "Tip": SignatureRule((ML_DSA_65,), 1, 2_000_000_000_000)}
+    former = SignatureRule((ECDSA_P256_SHA256,), 2, 1_900_000_000_000, SignatureRule(principals=3))
+    rules = {
+        KIND: TWO_PEOPLE,
+        "Tip": SignatureRule((ML_DSA_65,), 1, 2_000_000_000_000),
+        "Closure": TWO_PEOPLE._replace(from_ms=2_000_000_000_000, before=former),
+    }
     directory = replace(desk(pki).directory, signatures=rules, ended_algorithms={ECDSA_P256_SHA256: 2_082_801_600_000})
     opened = open_directory(pki.sign(directory), pki.governance)
     assert opened == replace(directory, document=opened.document)
@@ -38,9 +43,9 @@ def test_rules_and_ends_read_back_as_they_were_written(pki: SamplePki) -> None:
 
 def test_the_forms_of_rules_and_ends(pki: SamplePki) -> None:
     directory = parse_payload(
-        changed(pki, signatures={KIND: {**RULE, "from": NOON}}, algorithms={"ml-dsa-65": {"not_after": NOON}}), b""
+        changed(pki, signatures={KIND: {**RULE, "from": NOON, "before": RULE}}, algorithms={"ml-dsa-65": {"not_after": NOON}}), b""
     )
-    assert directory.signatures == {KIND: SignatureRule(BOTH, 2, 2_082_801_600_000)}
+    assert directory.signatures == {KIND: SignatureRule(BOTH, 2, 2_082_801_600_000, TWO_PEOPLE)}
     assert directory.ended_algorithms == {ML_DSA_65: 2_082_801_600_000}
 
 
@@ -59,7 +64,11 @@ def test_the_forms_of_rules_and_ends(pki: SamplePki) -> None:
         {"signatures": {KIND: {**RULE, "principals": 0}}},
         {"signatures": {KIND: {**RULE, "principals": MAX_PRINCIPALS + 1}}},
         {"signatures": {KIND: {**RULE, "principals": True}}},
-        {"signatures": {KIND: {**RULE, "from": "tomorrow"}}},
+        {"signatures": {KIND: {**RULE, "from": "tomorrow", "before": None}}},
+        # Who forgets the rule that is in force would end it.
+        {"signatures": {KIND: {**RULE, "from": NOON}}},
+        {"signatures": {KIND: {**RULE, "before": RULE}}},
+        {"signatures": {KIND: {**RULE, "from": NOON, "before": {**RULE, "from": NOON, "before": None}}}},
         {"signatures": [KIND]},
         {"algorithms": {"ed25519": {"not_after": NOON}}},
         {"algorithms": {"rsa": {"not_after": NOON}}},

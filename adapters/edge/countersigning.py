@@ -7,6 +7,8 @@ principal, who looks at it and signs (``case-exchange countersign``), and lays t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +18,7 @@ from broker.client.signing import OtherSigner, Signing, completed, outstanding
 from broker.core.body import NamedSigner
 from broker.core.dsse import DsseEnvelope
 from broker.core.envelope import ECDSA_P256_SHA256
-from broker.core.errors import CaseExchangeError, CountersignatureAwaited, SignatureInvalid, SpoolUnavailable
+from broker.core.errors import CaseExchangeError, CountersignatureAwaited, SignatureInvalid
 from broker.core.strict import NotStrict, parse_json
 from broker.files import PRIVATE_FILE, make_private, read_file, replace_file
 from broker.trust.certificates import fingerprint, load_certificates, principal_of
@@ -24,11 +26,13 @@ from broker.trust.recordkeys import MlDsaSigner, algorithm_of, record_key
 from broker.trust.signing import EcdsaSigner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from adapters.edge.holds import Outgoing
     from broker.config.edge import AgencyConfig
     from broker.core.authorship import Certificate, Certificates
+    from broker.core.body import Body
+    from broker.core.envelope import Envelope
     from broker.core.policy import Directory
     from broker.ports import RecordCodec, Signer
 
@@ -78,37 +82,53 @@ class Countersigning:
     def complete(self, item: Outgoing) -> bytes:
         """The envelope with all signatures that its body names: as it is, or with those in the folder.
 
+        A file or a folder that cannot be used is logged. It holds this record only.
+
         Raises:
             CountersignatureAwaited: a signature is not there. The record lies in the folder.
-            SpoolUnavailable: the folder cannot be used.
         """
         envelope = self._codec.decode_envelope(item.envelope)
         body = self._codec.parse_body(envelope.body)
         if not outstanding(envelope, body):
             return item.envelope
-        try:
+        with _logged(item.record_id):
             make_private(self._folder)
             for path in sorted(self._folder.glob(f"{item.record_id}.*{ANSWER}")):
-                try:
-                    answer = DsseEnvelope.from_json(parse_json(read_file(path, MAX_ANSWER_BYTES)))
-                    envelope = completed(envelope, body, [answer], self._certificates)
-                except (NotStrict, CaseExchangeError) as error:
-                    reason = error.reason if isinstance(error, CaseExchangeError) else SignatureInvalid.reason
-                    _log.error("a countersignature cannot be used", record_id=item.record_id, reason=reason)
-                    path.rename(path.with_name(path.name + _REFUSED))
-            if not outstanding(envelope, body):
-                return self._codec.encode_envelope(envelope)
+                with _logged(item.record_id):
+                    envelope = self._with_answer(path, envelope, body)
+        if not outstanding(envelope, body):
+            return self._codec.encode_envelope(envelope)
+        with _logged(item.record_id):
             request = self._folder / f"{item.record_id}{REQUEST}"
             if not request.exists() or request.read_bytes() != item.envelope:
                 replace_file(request, item.envelope, PRIVATE_FILE)
-        except OSError as error:
-            message = f"the folder {self._folder.name} cannot be used: {error.strerror}"
-            raise SpoolUnavailable(message) from error
         message = f"the record {item.record_id} waits for the signature of another principal"
         raise CountersignatureAwaited(message, record_id=item.record_id)
 
+    def _with_answer(self, path: Path, envelope: Envelope, body: Body) -> Envelope:
+        if not path.is_file():
+            # A pipe would be waited for.
+            raise OSError(errno.EINVAL, "no file, or a link to none")
+        try:
+            answer = DsseEnvelope.from_json(parse_json(read_file(path, MAX_ANSWER_BYTES)))
+            return completed(envelope, body, [answer], self._certificates)
+        except (NotStrict, CaseExchangeError) as error:
+            reason = error.reason if isinstance(error, CaseExchangeError) else SignatureInvalid.reason
+            _log.error("a countersignature cannot be used", record_id=body.record_id, reason=reason)
+            path.rename(path.with_name(path.name + _REFUSED))
+            return envelope
+
     def forget(self, record_id: str) -> None:
         """Remove the files of a record that is complete in the spool, or left it. Without them nothing changes."""
-        if self._folder.exists():
-            for path in self._folder.glob(f"{record_id}.*"):
+        for path in self._folder.glob(f"{record_id}.*"):
+            with _logged(record_id):
                 path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _logged(record_id: str) -> Iterator[None]:
+    """Whoever can write into the folder must not stop other records."""
+    try:
+        yield
+    except OSError as error:
+        _log.error("a file in the folder countersign cannot be used", record_id=record_id, fault=error.strerror)

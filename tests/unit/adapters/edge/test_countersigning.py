@@ -1,0 +1,103 @@
+"""The folder ``countersign``: what lies there completes its record, or holds this record and no other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.edge.countersigning import ANSWER, MAX_ANSWER_BYTES, REQUEST, Countersigning
+from adapters.edge.holds import Outgoing
+from broker.client.signing import countersign
+from broker.core.errors import CountersignatureAwaited
+from certs.rights import HEBEI
+from tests.support.pki import SamplePki
+from tests.support.records import CODEC
+from tests.support.signers import CHIEF, Desk, body_of, desk, ecdsa_signer, listing, named, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from broker.core.envelope import Envelope
+    from tests.support.signers import AnySigner
+
+ID: Final = body_of((), 0).record_id
+
+
+class Waiting(NamedTuple):
+    """A record that its gateway signed, and that waits for the others."""
+
+    desk: Desk
+    others: Sequence[AnySigner]
+    whole: Envelope
+    envelope: Envelope
+    folder: Path
+    countersigning: Countersigning
+
+    @property
+    def item(self) -> Outgoing:
+        return Outgoing(ID, CODEC.encode_envelope(self.envelope))
+
+    def answer(self, name: str, *signers: AnySigner) -> Path:
+        """Lay an answer of these into the folder."""
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"{ID}.{name}{ANSWER}"
+        path.write_bytes(countersign(self.envelope, CODEC.parse_body(self.envelope.body), signers))
+        return path
+
+    def awaited(self) -> list[str]:
+        """Look into the folder; the events of the log."""
+        with capture_logs() as logs, pytest.raises(CountersignatureAwaited):
+            self.countersigning.complete(self.item)
+        return [each["event"] for each in logs]
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> SamplePki:
+    return SamplePki.build(tmp_path_factory.mktemp("pki") / "pki")
+
+
+@pytest.fixture
+def waiting(pki: SamplePki, tmp_path: Path) -> Waiting:
+    made = desk(pki)
+    others = (made.chief[0], ecdsa_signer(pki, system="deputy"), ecdsa_signer(pki, system="judge"))
+    directory = listing(made.directory, HEBEI, *others[1:])
+    whole = record([made.gateway[0], *others], pki.now_ms)
+    folder = tmp_path / "countersign"
+    countersigning = Countersigning(folder, CODEC, pki.keyring(directory))
+    return Waiting(made, others, whole, replace(whole, signatures=whole.signatures[:1]), folder, countersigning)
+
+
+def names_of(waiting: Waiting) -> list[str]:
+    body = CODEC.parse_body(waiting.whole.body)
+    return [each.certificate_sha256.hex() for each in body.signers]
+
+
+BAD: Final[dict[str, Callable[[Path], object]]] = {
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "too large": lambda path: path.write_bytes(bytes(MAX_ANSWER_BYTES + 1)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_answer_holds_one_record_and_does_not_stop_the_others(waiting: Waiting, name: str) -> None:
+    waiting.folder.mkdir()
+    BAD[name](waiting.folder / f"{ID}.0{ANSWER}")
+    assert "a file in the folder countersign cannot be used" in waiting.awaited()
+    assert (waiting.folder / f"{ID}{REQUEST}").read_bytes() == waiting.item.envelope
+    # Good answers count all the same.
+    waiting.answer("1", *waiting.others)
+    assert len(CODEC.decode_envelope(waiting.countersigning.complete(waiting.item)).signatures) == 4
+    waiting.countersigning.forget(ID)
+    assert [path.is_dir() for path in waiting.folder.iterdir()] == [True] * (name == "a folder")
+
+
+def test_a_folder_in_the_place_of_the_request_holds_one_record(waiting: Waiting) -> None:
+    (waiting.folder / f"{ID}{REQUEST}").mkdir(parents=True)
+    assert waiting.awaited() == ["a file in the folder countersign cannot be used"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from broker.client.signing import OtherSigner, Signing, completed, outstanding
+from broker.client.signing import OtherSigner, Signing, completed, countersignatures, outstanding
 from broker.core.body import NamedSigner
 from broker.core.dsse import DsseEnvelope
 from broker.core.envelope import ECDSA_P256_SHA256
@@ -91,11 +91,13 @@ class Countersigning:
         body = self._codec.parse_body(envelope.body)
         if not outstanding(envelope, body):
             return item.envelope
+        found: dict[bytes, bytes] = {}
         with _logged(item.record_id):
             make_private(self._folder)
             for path in sorted(self._folder.glob(f"{item.record_id}.*{ANSWER}")):
                 with _logged(item.record_id):
-                    envelope = self._with_answer(path, envelope, body)
+                    found |= self._answer(path, envelope, body)
+        envelope = completed(envelope, body, found)
         if not outstanding(envelope, body):
             return self._codec.encode_envelope(envelope)
         with _logged(item.record_id):
@@ -105,18 +107,18 @@ class Countersigning:
         message = f"the record {item.record_id} waits for the signature of another principal"
         raise CountersignatureAwaited(message, record_id=item.record_id)
 
-    def _with_answer(self, path: Path, envelope: Envelope, body: Body) -> Envelope:
+    def _answer(self, path: Path, envelope: Envelope, body: Body) -> dict[bytes, bytes]:
         if not path.is_file():
             # A pipe would be waited for.
             raise OSError(errno.EINVAL, "no file, or a link to none")
         try:
             answer = DsseEnvelope.from_json(parse_json(read_file(path, MAX_ANSWER_BYTES)))
-            return completed(envelope, body, [answer], self._certificates)
+            return countersignatures(envelope, body, answer, self._certificates)
         except (NotStrict, CaseExchangeError) as error:
             reason = error.reason if isinstance(error, CaseExchangeError) else SignatureInvalid.reason
             _log.error("a countersignature cannot be used", record_id=body.record_id, reason=reason)
             path.rename(path.with_name(path.name + _REFUSED))
-            return envelope
+            return {}
 
     def forget(self, record_id: str) -> None:
         """Remove the files of a record that is complete in the spool, or left it. Without them nothing changes."""

@@ -18,7 +18,7 @@ from broker.core.envelope import BODY_TYPE, Signature
 from broker.core.errors import AlgorithmEnded, SignatureInvalid, SigningKeyMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.core.authorship import Certificate, Certificates
     from broker.core.body import Body
@@ -124,35 +124,49 @@ def countersign(envelope: Envelope, body: Body, keys: Sequence[Signer]) -> bytes
     ).encode()
 
 
-def completed(
-    envelope: Envelope, body: Body, signed: Sequence[DsseEnvelope], certificates: Certificates[Certificate]
-) -> Envelope:
-    """A record with the signatures of its other signers that are in these documents, as far as their turn has come.
+def countersignatures(
+    envelope: Envelope, body: Body, document: DsseEnvelope, certificates: Certificates[Certificate]
+) -> dict[bytes, bytes]:
+    """The outstanding signatures of a record that are in a document: by the certificate's fingerprint.
 
     Args:
         envelope: the record that waits.
         body: its body.
-        signed: what ``countersign`` made.
+        document: what ``countersign`` made.
         certificates: those of the directory.
 
     Raises:
-        SignatureInvalid: a document is of another record, or a key did not sign these bytes.
+        SignatureInvalid: it is of another record, has no signature that is outstanding, or a key did not sign these
+            bytes.
         SignerUnknown: the directory does not list a certificate.
     """
-    values: dict[str, bytes] = {}
-    for document in signed:
-        if (document.payload_type, document.payload) != (envelope.body_type, envelope.body):
-            message = "the countersignature is of another record"
-            raise SignatureInvalid(message, record_id=body.record_id)
-        values.update({each.key_id: each.value for each in document.signatures})
-    found = list(envelope.signatures)
+    if (document.payload_type, document.payload) != (envelope.body_type, envelope.body):
+        message = "the countersignature is of another record"
+        raise SignatureInvalid(message, record_id=body.record_id)
+    due = {each.certificate_sha256.hex(): each.certificate_sha256 for each in outstanding(envelope, body)}
+    found = {due[each.key_id]: each.value for each in document.signatures if each.key_id in due}
+    if not found:
+        message = "the countersignature is of nobody whom the body names"
+        raise SignatureInvalid(message, record_id=body.record_id)
+    for certificate_sha256, value in found.items():
+        certificates.signer(certificate_sha256).verify(envelope.signed_bytes, value)
+    return found
+
+
+def completed(envelope: Envelope, body: Body, found: Mapping[bytes, bytes]) -> Envelope:
+    """A record with the signatures of its other signers, as far as each one before is there too.
+
+    Args:
+        envelope: the record that waits.
+        body: its body.
+        found: what ``countersignatures`` returned, of all documents together: they come in any order.
+    """
+    signatures = list(envelope.signatures)
     for signer in outstanding(envelope, body):
-        value = values.get(signer.certificate_sha256.hex())
-        if value is None:
+        if signer.certificate_sha256 not in found:
             break
-        certificates.signer(signer.certificate_sha256).verify(envelope.signed_bytes, value)
-        found.append(Signature(signer.certificate_sha256, value))
-    return replace(envelope, signatures=tuple(found))
+        signatures.append(Signature(signer.certificate_sha256, found[signer.certificate_sha256]))
+    return replace(envelope, signatures=tuple(signatures))
 
 
 def _only(signer: Signer) -> Signers:

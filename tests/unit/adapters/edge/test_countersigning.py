@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,7 +18,7 @@ from broker.core.errors import CountersignatureAwaited
 from certs.rights import HEBEI
 from tests.support.pki import SamplePki
 from tests.support.records import CODEC
-from tests.support.signers import CHIEF, Desk, body_of, desk, ecdsa_signer, listing, named, record
+from tests.support.signers import Desk, body_of, desk, ecdsa_signer, listing, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +35,6 @@ class Waiting(NamedTuple):
 
     desk: Desk
     others: Sequence[AnySigner]
-    whole: Envelope
     envelope: Envelope
     folder: Path
     countersigning: Countersigning
@@ -67,14 +68,10 @@ def waiting(pki: SamplePki, tmp_path: Path) -> Waiting:
     others = (made.chief[0], ecdsa_signer(pki, system="deputy"), ecdsa_signer(pki, system="judge"))
     directory = listing(made.directory, HEBEI, *others[1:])
     whole = record([made.gateway[0], *others], pki.now_ms)
+    envelope = replace(whole, signatures=whole.signatures[:1])
     folder = tmp_path / "countersign"
     countersigning = Countersigning(folder, CODEC, pki.keyring(directory))
-    return Waiting(made, others, whole, replace(whole, signatures=whole.signatures[:1]), folder, countersigning)
-
-
-def names_of(waiting: Waiting) -> list[str]:
-    body = CODEC.parse_body(waiting.whole.body)
-    return [each.certificate_sha256.hex() for each in body.signers]
+    return Waiting(made, others, envelope, folder, countersigning)
 
 
 BAD: Final[dict[str, Callable[[Path], object]]] = {
@@ -101,3 +98,29 @@ def test_what_is_no_answer_holds_one_record_and_does_not_stop_the_others(waiting
 def test_a_folder_in_the_place_of_the_request_holds_one_record(waiting: Waiting) -> None:
     (waiting.folder / f"{ID}{REQUEST}").mkdir(parents=True)
     assert waiting.awaited() == ["a file in the folder countersign cannot be used"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_answers_of_several_principals_come_in_any_order(waiting: Waiting, order: Sequence[int]) -> None:
+    # The files are read in the order of their names.
+    for number, place in enumerate(order):
+        if number:
+            waiting.awaited()
+        waiting.answer(str(number), waiting.others[place])
+    complete = CODEC.decode_envelope(waiting.countersigning.complete(waiting.item))
+    signed_by = [each.certificate_sha256 for each in complete.signatures]
+    assert signed_by == [each.certificate_sha256 for each in (waiting.desk.gateway[0], *waiting.others)]
+
+
+def test_an_answer_that_does_not_hold_is_set_aside_and_a_good_one_counts(waiting: Waiting) -> None:
+    bad = waiting.answer("0", *waiting.others)
+    document = json.loads(bad.read_bytes())
+    document["signatures"][2]["sig"] = document["signatures"][1]["sig"]
+    bad.write_text(json.dumps(document))
+    waiting.answer("1", waiting.others[2])
+    document["signatures"] = [{**document["signatures"][0], "keyid": "0" * 64}]
+    (waiting.folder / f"{ID}.2{ANSWER}").write_text(json.dumps(document))
+    assert waiting.awaited() == ["a countersignature cannot be used"] * 2
+    assert len(list(waiting.folder.glob("*.refused"))) == 2
+    waiting.answer("0", *waiting.others[:2])
+    assert len(CODEC.decode_envelope(waiting.countersigning.complete(waiting.item)).signatures) == 4

@@ -43,7 +43,12 @@ def test_rules_and_ends_read_back_as_they_were_written(pki: SamplePki) -> None:
 
 def test_the_forms_of_rules_and_ends(pki: SamplePki) -> None:
     directory = parse_payload(
-        changed(pki, signatures={KIND: {**RULE, "from": NOON, "before": RULE}}, algorithms={"ml-dsa-65": {"not_after": NOON}}), b""
+        changed(
+            pki,
+            signatures={KIND: {**RULE, "from": NOON, "before": RULE}},
+            algorithms={"ml-dsa-65": {"not_after": NOON}},
+        ),
+        b"",
     )
     assert directory.signatures == {KIND: SignatureRule(BOTH, 2, 2_082_801_600_000, TWO_PEOPLE)}
     assert directory.ended_algorithms == {ML_DSA_65: 2_082_801_600_000}

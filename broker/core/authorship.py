@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 from broker.core.algorithms import ALGORITHMS, check_required, signs_records
 from broker.core.envelope import BODY_TYPE
 from broker.core.errors import (
+    AlgorithmEnded,
     BodyTypeUnsupported,
     EnvelopeMalformed,
     KindUnknown,
@@ -223,14 +224,21 @@ def check_proved(
         rules: the directory version to judge by.
         at_ms: when it was accepted: milliseconds since the Unix epoch, UTC.
         complete: whether every section must be present, as at publishing.
-        slack_ms: so long before its acceptance the broker may have looked what the directory demands.
+        slack_ms: so long before its acceptance the broker may have looked what the directory demands. What was enough
+            at one of both times is enough: a rule begins between them, or an algorithm ends.
 
     Raises:
         SignatureMissing, AlgorithmEnded, SignerCertificateInvalid, SignerRevoked, SectionMismatch
         RevocationUnavailable: no revocation list says whether a certificate was revoked.
     """
     # (10) Enough, at that time.
-    check_required(rules, claimed.body, [each.certificate for each in claimed.signers], at_ms - slack_ms)
+    signers = [each.certificate for each in claimed.signers]
+    try:
+        check_required(rules, claimed.body, signers, at_ms)
+    except (SignatureMissing, AlgorithmEnded):
+        if not slack_ms:
+            raise
+        check_required(rules, claimed.body, signers, at_ms - slack_ms)
     # (11) Valid at that time.
     for each in claimed.signers:
         each.certificate.check_valid(at_ms)

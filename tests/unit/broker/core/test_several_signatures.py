@@ -264,6 +264,10 @@ async def test_after_its_end_an_algorithm_counts_for_nothing_and_before_it_stays
     assert await codes(world, both, directory, after_ms) == ("", "", "")
     assert await codes(world, mldsa, directory, after_ms) == ("", "", "")
     assert await codes(world, ecdsa, directory, after_ms) == ("SIGNATURE_MISSING",) * 3
+    # In the moment after the end, the broker may have looked before it or after it.
+    assert await codes(world, mldsa, directory, end_ms) == ("", "", "")
+    assert await codes(world, both, directory, end_ms) == ("", "", "")
+    assert await codes(world, ecdsa, directory, end_ms) == ("SIGNATURE_MISSING",) * 3
     # A kind without a rule needs ECDSA, so nothing can be said there any more.
     bare = world.desk.with_rules({}, {ECDSA_P256_SHA256: end_ms})
     assert await codes(world, ecdsa, bare, end_ms - 1) == ("", "", "")

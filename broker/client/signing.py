@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from broker.core.algorithms import ONE_SIGNATURE, rule_for
+from broker.core.algorithms import ONE_SIGNATURE, rule_for, rules_from, unended
 from broker.core.body import NamedSigner
 from broker.core.dsse import DsseEnvelope, DsseSignature
 from broker.core.envelope import BODY_TYPE, Signature
@@ -69,26 +69,33 @@ class Signing(NamedTuple):
         if self.directory is None:
             return _only(first)
         directory = self.directory()
+        # What is published now may be accepted when another of these rules counts already, or by a clock that is
+        # not this one. So it gets the signatures for all of them, also of an algorithm that has just ended.
+        rules = rules_from(directory, kind, at_ms)
+        wanted = tuple(dict.fromkeys(name for rule in rules for name in rule.algorithms))
+        needed = unended(directory, wanted, at_ms)
         try:
-            rule = rule_for(directory, kind, at_ms, ahead=True)
+            rule_for(directory, kind, at_ms)
         except AlgorithmEnded as error:
             raise SigningKeyMissing(error.message) from error
-        if rule == ONE_SIGNATURE:
+        if rules == [ONE_SIGNATURE]:
             # Whether the directory lists this one is for the broker to say.
             return _only(first)
         listed = {hashlib.sha256(each).digest() for each in directory.agency(publisher).signing_certificates}
         keys = {each.algorithm: each for each in (first, *self.more) if each.certificate_sha256 in listed}
-        own = tuple(keys[name] for name in rule.algorithms if name in keys)
-        if len(own) < len(rule.algorithms):
-            _refuse(kind, f"a signature of each of {', '.join(rule.algorithms)}, and a listed key of one is not here")
-        named = [_named(each) for each in own]
+        if not keys.keys() >= set(needed):
+            _refuse(kind, f"a signature of each of {', '.join(needed)}, and a listed key of one is not here")
+        own = tuple(keys[name] for name in wanted if name in keys)
+        named, principals = [_named(each) for each in own], 1
+        most = max(rule.principals for rule in rules)
         systems = dict.fromkeys(each.system for each in self.others if each.named.certificate_sha256 in listed)
-        for system in list(systems):
+        for system in systems:
             theirs = {each.named.algorithm: each.named for each in self.others if each.system == system}
-            if len(named) < len(own) * rule.principals and theirs.keys() >= set(rule.algorithms):
-                named += [theirs[name] for name in rule.algorithms]
-        if len(named) < len(own) * rule.principals:
-            _refuse(kind, f"signatures of {rule.principals} principals, and so many are not set here")
+            if principals < most and theirs.keys() >= set(needed):
+                named += [theirs[name] for name in wanted if name in theirs]
+                principals += 1
+        if principals < most:
+            _refuse(kind, f"signatures of {most} principals, and so many are not set here")
         return Signers(own, tuple(named))
 
 

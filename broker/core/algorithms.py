@@ -120,22 +120,32 @@ def end_of(rules: Rules, algorithm: str) -> int | None:
     return min((end for end in ends if end is not None), default=None)
 
 
-def rule_for(rules: Rules, kind: str, at_ms: int, *, ahead: bool = False) -> SignatureRule:
+def rules_from(rules: Rules, kind: str, at_ms: int) -> list[SignatureRule]:
+    """The rule of a kind that is in force at a time (epoch milliseconds, UTC), and behind it those that begin later."""
+    found = [rules.signatures.get(kind, ONE_SIGNATURE)]
+    while at_ms < found[0].from_ms:
+        found.insert(0, found[0].before or ONE_SIGNATURE)
+    return found
+
+
+def unended(rules: Rules, algorithms: Iterable[str], at_ms: int) -> tuple[str, ...]:
+    """Those of the algorithms that have not ended at a time (epoch milliseconds, UTC)."""
+    return tuple(name for name in algorithms if (end := end_of(rules, name)) is None or at_ms < end)
+
+
+def rule_for(rules: Rules, kind: str, at_ms: int) -> SignatureRule:
     """What a record of a kind needs that is accepted at a time: only algorithms that have not ended by then.
 
     Args:
         rules: those of the directory.
         kind: the kind of the record.
         at_ms: the time: milliseconds since the Unix epoch, UTC.
-        ahead: also if the rule is only demanded later, as a publisher does.
 
     Raises:
         AlgorithmEnded: all of them have ended.
     """
-    rule = rules.signatures.get(kind, ONE_SIGNATURE)
-    while at_ms < rule.from_ms and not ahead:
-        rule = rule.before or ONE_SIGNATURE
-    good = tuple(name for name in rule.algorithms if (end := end_of(rules, name)) is None or at_ms < end)
+    rule = rules_from(rules, kind, at_ms)[0]
+    good = unended(rules, rule.algorithms, at_ms)
     if not good:
         message = f"of the algorithms that a {kind} must be signed with, all have ended: {', '.join(rule.algorithms)}"
         raise AlgorithmEnded(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.core.algorithms import ALGORITHMS, MAX_PRINCIPALS, SignatureRule, rule_for, signs_records
+from broker.core.algorithms import ALGORITHMS, MAX_PRINCIPALS, SignatureRule, rule_for, rules_from, signs_records
 from broker.core.errors import AlgorithmEnded
 from broker.core.streams import KINDS
 from broker.trust.directory_fields import read_keys, read_object, read_texts, read_time, refuse, rfc3339
@@ -41,12 +41,13 @@ def read_ended_algorithms(value: Any) -> dict[str, int]:
 
 
 def check_signatures(directory: Directory) -> None:
-    """Refuse rules that no record can follow, because their algorithms had ended when the version was issued."""
+    """Refuse rules that no record can follow: their algorithms have ended when the version is issued, or they begin."""
     for kind in directory.signatures:
-        try:
-            rule_for(directory, kind, directory.issued_at_ms, ahead=True)
-        except AlgorithmEnded as error:
-            refuse(error.message)
+        for rule in rules_from(directory, kind, directory.issued_at_ms):
+            try:
+                rule_for(directory, kind, max(directory.issued_at_ms, rule.from_ms))
+            except AlgorithmEnded as error:
+                refuse(error.message)
 
 
 def signature_fields(directory: Directory) -> dict[str, Any]:

@@ -85,6 +85,12 @@ def test_the_forms_of_rules_and_ends(pki: SamplePki) -> None:
             "signatures": {KIND: {"algorithms": [ML_DSA_65], "principals": 1}},
             "algorithms": {ML_DSA_65: {"not_after": "2020-01-01T00:00:00Z"}},
         },
+        {
+            "signatures": {
+                KIND: {"algorithms": [ML_DSA_65], "principals": 1, "from": "2037-01-01T00:00:00Z", "before": None}
+            },
+            "algorithms": {ML_DSA_65: {"not_after": NOON}},
+        },
     ],
     ids=json.dumps,
 )

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from broker.core.algorithms import ONE_SIGNATURE, rule_for, rules_from, unended
+from broker.core.algorithms import ANY_SIGNATURE, end_of, rule_for, rules_from, unended
 from broker.core.body import NamedSigner
 from broker.core.dsse import DsseEnvelope, DsseSignature
 from broker.core.envelope import BODY_TYPE, Signature
@@ -72,19 +72,21 @@ class Signing(NamedTuple):
         # What is published now may be accepted when another of these rules counts already, or by a clock that is
         # not this one. So it gets the signatures for all of them, also of an algorithm that has just ended.
         rules = rules_from(directory, kind, at_ms)
-        wanted = tuple(dict.fromkeys(name for rule in rules for name in rule.algorithms))
-        needed = unended(directory, wanted, at_ms)
+        wanted = tuple(dict.fromkeys(name for rule in rules for name in rule.algorithms or self._any(directory, first)))
+        needed = unended(directory, dict.fromkeys(name for rule in rules for name in rule.algorithms), at_ms)
         try:
             rule_for(directory, kind, at_ms)
         except AlgorithmEnded as error:
             raise SigningKeyMissing(error.message) from error
-        if rules == [ONE_SIGNATURE]:
+        if rules == [ANY_SIGNATURE] and end_of(directory, first.algorithm) is None:
             # Whether the directory lists this one is for the broker to say.
             return _only(first)
         listed = {hashlib.sha256(each).digest() for each in directory.agency(publisher).signing_certificates}
         keys = {each.algorithm: each for each in (first, *self.more) if each.certificate_sha256 in listed}
         if not keys.keys() >= set(needed):
             _refuse(kind, f"a signature of each of {', '.join(needed)}, and a listed key of one is not here")
+        if not unended(directory, keys, at_ms):
+            _refuse(kind, "a signature of an algorithm that has not ended, and a listed key of one is not here")
         own = tuple(keys[name] for name in wanted if name in keys)
         named, principals = [_named(each) for each in own], 1
         most = max(rule.principals for rule in rules)
@@ -97,6 +99,11 @@ class Signing(NamedTuple):
         if principals < most:
             _refuse(kind, f"signatures of {most} principals, and so many are not set here")
         return Signers(own, tuple(named))
+
+    def _any(self, directory: Directory, first: Signer) -> tuple[str, ...]:
+        """The algorithms with which it signs what any one is enough for: its first, and all if that has an end."""
+        more = () if end_of(directory, first.algorithm) is None else self.more
+        return tuple(each.algorithm for each in (first, *more))
 
 
 ALONE: Final = Signing()

@@ -62,6 +62,8 @@ ALGORITHMS: Final = {
 class SignatureRule(NamedTuple):
     """Which signatures a record needs: one of each algorithm, by each of so many principals of its publisher.
 
+    Without algorithms: one of any algorithm for records.
+
     ``from_ms``: it is demanded of records that are accepted from then on. Publishers follow it as soon as they know it.
     ``before``: the rule until then. None: as if the kind had no rule.
     """
@@ -72,8 +74,9 @@ class SignatureRule(NamedTuple):
     before: SignatureRule | None = None
 
 
-ONE_SIGNATURE: Final = SignatureRule()
-"""What a record of a kind needs for which the directory has no rule."""
+ANY_SIGNATURE: Final = SignatureRule(algorithms=())
+"""What a record of a kind needs for which the directory has no rule. So no kind ends with an algorithm because
+governance named it in no rule."""
 
 
 class Rules(Protocol):
@@ -122,9 +125,9 @@ def end_of(rules: Rules, algorithm: str) -> int | None:
 
 def rules_from(rules: Rules, kind: str, at_ms: int) -> list[SignatureRule]:
     """The rule of a kind that is in force at a time (epoch milliseconds, UTC), and behind it those that begin later."""
-    found = [rules.signatures.get(kind, ONE_SIGNATURE)]
+    found = [rules.signatures.get(kind, ANY_SIGNATURE)]
     while at_ms < found[0].from_ms:
-        found.insert(0, found[0].before or ONE_SIGNATURE)
+        found.insert(0, found[0].before or ANY_SIGNATURE)
     return found
 
 
@@ -136,6 +139,8 @@ def unended(rules: Rules, algorithms: Iterable[str], at_ms: int) -> tuple[str, .
 def rule_for(rules: Rules, kind: str, at_ms: int) -> SignatureRule:
     """What a record of a kind needs that is accepted at a time: only algorithms that have not ended by then.
 
+    ``ANY_SIGNATURE`` if the kind has no rule.
+
     Args:
         rules: those of the directory.
         kind: the kind of the record.
@@ -146,7 +151,7 @@ def rule_for(rules: Rules, kind: str, at_ms: int) -> SignatureRule:
     """
     rule = rules_from(rules, kind, at_ms)[0]
     good = unended(rules, rule.algorithms, at_ms)
-    if not good:
+    if rule.algorithms and not good:
         message = f"of the algorithms that a {kind} must be signed with, all have ended: {', '.join(rule.algorithms)}"
         raise AlgorithmEnded(message)
     return rule._replace(algorithms=good)
@@ -165,10 +170,15 @@ def check_required(rules: Rules, body: Body, signers: Iterable[Signs], at_ms: in
         at_ms: when it was accepted, milliseconds since the Unix epoch, UTC.
 
     Raises:
-        AlgorithmEnded: of the algorithms that it needs, all had ended.
+        AlgorithmEnded: of the algorithms that it needs, or without a rule of those that it has, all had ended.
         SignatureMissing: a signature of an algorithm, or of another principal, is missing.
     """
-    rule = ONE_SIGNATURE if body.publisher == rules.exchange else rule_for(rules, body.kind, at_ms)
+    rule = SignatureRule() if body.publisher == rules.exchange else rule_for(rules, body.kind, at_ms)
+    if not rule.algorithms:
+        if not unended(rules, (signer.algorithm for signer in signers), at_ms):
+            message = f"the {body.kind} has signatures of algorithms that have ended only"
+            raise AlgorithmEnded(message, record_id=body.record_id)
+        return
     keys: dict[str, dict[str, bytes]] = {}
     for signer in signers:
         if signer.algorithm in rule.algorithms:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from broker.core.algorithms import ALGORITHMS, end_of, rule_for, rules_from, signs_records, unended
 from broker.core.counterparts import rights_without_counterpart
-from broker.core.errors import DirectoryInvalid, SignerCertificateInvalid
+from broker.core.errors import AlgorithmEnded, DirectoryInvalid, SignerCertificateInvalid
 from broker.core.inforce import check_issued
 from broker.trust.certificates import parse_certificate, principal_of, signing_validity, validity
 from broker.trust.expiries import AUTHORITY, SIGNING, Expiry, authority_expiries
@@ -16,7 +17,7 @@ from broker.trust.recordkeys import algorithm_of, record_key
 from broker.trust.requests import key_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from broker.core.policy import Agency, Directory
 
@@ -34,7 +35,8 @@ def lint(directory: Directory, now_ms: int) -> list[str]:
     return [
         *_of_the_whole(directory, now_ms),
         *_of_keys(directory, now_ms),
-        *_of_rules(directory),
+        *_of_rules(directory, now_ms),
+        *_of_ends(directory, now_ms),
         *rights_without_counterpart(directory),
     ]
 
@@ -80,17 +82,46 @@ def _of_keys(directory: Directory, now_ms: int) -> Iterator[str]:
             yield f"one key has {len(found)} certificates in use, of {', '.join(sorted(set(found)))}"
 
 
-def _of_rules(directory: Directory) -> Iterator[str]:
+def _of_rules(directory: Directory, now_ms: int) -> Iterator[str]:
     for agency in directory.agencies.values():
-        held: dict[str, set[str]] = defaultdict(set)
-        for certificate in map(parse_certificate, agency.signing_certificates):
-            held[principal_of(certificate).system].add(algorithm_of(record_key(certificate)))
-        for kind in sorted(agency.publish.keys() & directory.signatures.keys()):
-            rule = directory.signatures[kind]
+        held = _algorithms_of(agency)
+        kinds = sorted(agency.publish.keys() & directory.signatures.keys())
+        rules = [(each, rule) for each in kinds for rule in rules_from(directory, each, now_ms)]
+        for kind, rule in rules:
             enough = sum(found.issuperset(rule.algorithms) for found in held.values())
-            if enough < rule.principals:
+            if rule.algorithms and enough < rule.principals:
                 needs = f"a {kind} needs {rule.principals} principals with {' and '.join(rule.algorithms)}"
                 yield f"{needs}, and {agency.id}, which may publish it, has certificates of {enough} such principals"
+
+
+def _of_ends(directory: Directory, now_ms: int) -> Iterator[str]:
+    """Kinds that nobody, or one agency not, can publish any more when an algorithm has ended."""
+    known = [end_of(directory, name) for name in filter(signs_records, ALGORITHMS)]
+    ends = sorted({max(now_ms, end) for end in known if end is not None})
+    for kind in sorted(directory.signatures):
+        begins = [rule.from_ms for rule in rules_from(directory, kind, now_ms)[1:]]
+        for at_ms in sorted({*ends, *begins}):
+            try:
+                rule_for(directory, kind, at_ms)
+            except AlgorithmEnded as error:
+                yield f"nobody can publish a {kind} from {_date(at_ms)} on: {error.message}"
+                break
+    for agency in directory.agencies.values():
+        held = set[str]().union(*_algorithms_of(agency).values())
+        for at_ms in ends:
+            kinds = [kind for kind in sorted(agency.publish) if not rules_from(directory, kind, at_ms)[0].algorithms]
+            if held and kinds and not unended(directory, held, at_ms):
+                which = f"has certificates of {' and '.join(sorted(held))} only, which has ended"
+                yield f"{agency.id} can publish no {', '.join(kinds)} from {_date(at_ms)} on: it {which}"
+                break
+
+
+def _algorithms_of(agency: Agency) -> Mapping[str, set[str]]:
+    """The algorithms of its certificates, by the system that they name."""
+    held: dict[str, set[str]] = defaultdict(set)
+    for certificate in map(parse_certificate, agency.signing_certificates):
+        held[principal_of(certificate).system].add(algorithm_of(record_key(certificate)))
+    return held
 
 
 def _signs(agency: Agency, directory: Directory) -> bool:

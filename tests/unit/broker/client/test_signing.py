@@ -78,3 +78,18 @@ def test_the_key_of_an_algorithm_that_ended_is_not_needed(pki: SamplePki, made: 
     found = signers(made, directory, END_MS, more=False)
     assert found.named == (named(made.gateway[0]),)
     check(pki, directory, found, END_MS)
+
+
+def test_without_a_rule_the_first_key_signs_and_all_keys_when_its_algorithm_has_an_end(
+    pki: SamplePki, made: Desk
+) -> None:
+    first, second = map(named, made.gateway)
+    assert signers(made, made.with_rules({}), END_MS).named == (first,)
+    directory = made.with_rules({}, {ECDSA_P256_SHA256: END_MS})
+    for at_ms in (END_MS - 1, END_MS):
+        found = signers(made, directory, at_ms)
+        assert found.named == (first, second)
+        check(pki, directory, found, at_ms)
+    assert signers(made, directory, END_MS - 1, more=False).named == (first,)
+    with pytest.raises(SigningKeyMissing):
+        signers(made, directory, END_MS, more=False)

@@ -133,3 +133,25 @@ def test_lint_names_who_cannot_follow_a_rule(pki: SamplePki) -> None:
     more = mldsa_signer(pki, "shanxi-police", CHIEF)
     one_more = listing(made.directory, "shanxi-police", more)
     assert any("shanxi-police" in text for text in lint(one_more, pki.now_ms) if KIND in text)
+
+
+def test_lint_names_the_kinds_that_end_with_an_algorithm(pki: SamplePki) -> None:
+    made = desk(pki)
+    end_ms = 2_082_801_600_000
+    rules = {
+        "Tip": SignatureRule(),
+        KIND: SignatureRule((ML_DSA_65,), 1, end_ms + 1, SignatureRule()),
+        "Closure": SignatureRule(BOTH),
+    }
+    directory = replace(made.directory, signatures=rules, ended_algorithms={ECDSA_P256_SHA256: end_ms})
+    found = lint(directory, pki.now_ms)
+    nobody = [text.split(" from ")[0] for text in found if text.startswith("nobody can publish")]
+    assert nobody == [f"nobody can publish a {kind}" for kind in (KIND, "Tip")]
+    # Without a rule, an agency can go on with another certificate only.
+    without = {text.split()[0] for text in found if "can publish no" in text}
+    assert without == {
+        name
+        for name, each in directory.agencies.items()
+        if each.publish.keys() - rules.keys() and name != "hebei-police"
+    }
+    assert not [text for text in lint(made.directory, pki.now_ms) if "can publish no" in text or "nobody" in text]

@@ -168,6 +168,11 @@ REFUSED: Final[dict[str, tuple[str, Callable[[World], Envelope]]]] = {
         "SIGNATURE_MISSING",
         lambda w: replace(good(w), signatures=good(w).signatures[:-1]),
     ),
+    # So SIGNATURE_MISSING says nothing of the signatures that are there.
+    "the last signature was removed, and another does not hold": (
+        "SIGNATURE_MISSING",
+        lambda w: with_value(replace(good(w), signatures=good(w).signatures[:-1]), 1, other_bytes(w)),
+    ),
     "all ML-DSA-65 signatures were removed": (
         "SIGNATURE_MISSING",
         lambda w: replace(good(w), signatures=good(w).signatures[::2]),

@@ -14,7 +14,7 @@ from broker.trust.requests import key_sha256, read_request
 from broker.trust.tokenkeys import TokenKey
 from certs.enrolment import SUFFIX, Requested, changing, make_key, write_request
 from certs.kafka import keystore_of
-from certs.profiles import KAFKA_NODE, SIGNING, profile_of
+from certs.profiles import KAFKA_NODE, SIGNING, SIGNING_ML_DSA_65, profile_of
 from certs.storage import write_private
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def prepare(
         authorities: see ``broker.trust.renewal.check_issuer``.
 
     Raises:
-        CertificateInvalid, KeyInvalid: a file cannot be used, or it has no profile of this exchange.
+        CertificateInvalid, KeyInvalid: a file cannot be used, it has no profile of this exchange, or is of ML-DSA-65.
     """
     if certificate.suffix != SUFFIX:
         message = f"{certificate.name} must end in {SUFFIX}: the names of its key and its answer are made from it"
@@ -80,6 +80,9 @@ def _prepare(certificate: Path, now: datetime, wish: _Wish) -> Prepared:
     profile = profile_of(old)
     if profile is None:
         message = f"{certificate.name} is no certificate of an agency or a broker in this exchange"
+        raise CertificateInvalid(message)
+    if profile is SIGNING_ML_DSA_65:
+        message = f"{certificate.name} is of ML-DSA-65: request another one in another folder (docs/algorithms.md)"
         raise CertificateInvalid(message)
     if profile is KAFKA_NODE:
         _keep_keystore(certificate, key)

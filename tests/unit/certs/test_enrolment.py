@@ -23,7 +23,7 @@ from certs import enrolment
 from certs.authority import Authority
 from certs.enrolment import Order
 from certs.kafka import keystore_of, node
-from certs.profiles import KAFKA_NODE, SIGNING, TLS_CLIENT, TLS_PEER, TLS_SERVER, profile_of
+from certs.profiles import KAFKA_NODE, SIGNING, SIGNING_ML_DSA_65, TLS_CLIENT, TLS_PEER, TLS_SERVER, profile_of
 from certs.renewing import prepare
 from tests.support.pki import SamplePki
 
@@ -419,3 +419,12 @@ def test_a_server_loses_none_of_its_names(own: SamplePki, keys: Path) -> None:
     with pytest.raises(CertificateInvalid, match=r"lacks names of the server that tls\.pem has: 192\.0\.2\.7"):
         prepare(certificate, own.now)
     assert certificate.read_bytes() == former
+
+
+def test_the_renewal_of_an_ml_dsa_65_certificate_is_refused_before_it_begins(own: SamplePki, keys: Path) -> None:
+    asked = enrolment.make(keys, SIGNING_ML_DSA_65, GANSU).request
+    certificate = enrolment.sign(own.folder, order(asked, (SIGNING_ML_DSA_65,)), own.now).path
+    before = sorted(keys.iterdir())
+    with pytest.raises(CertificateInvalid, match="request another one in another folder"):
+        prepare(certificate, own.now, early=True)
+    assert sorted(keys.iterdir()) == before

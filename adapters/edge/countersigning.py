@@ -78,9 +78,21 @@ class Countersigning:
         self._folder = folder
         self._codec = codec
         self._certificates = certificates
+        self._answers: dict[str, list[Path]] = {}
+        self._unread: dict[Path, tuple[int, int]] = {}
+        """Size and time of change of what could not be read, as it was at the last look."""
+
+    def look(self) -> None:
+        """List the folder, once for all records that ``complete`` is then asked for."""
+        self._answers.clear()
+        with _logged(""):
+            for path in sorted(self._folder.glob(f"*{ANSWER}")):
+                self._answers.setdefault(path.name.partition(".")[0], []).append(path)
+        listed = {path for paths in self._answers.values() for path in paths}
+        self._unread = {path: state for path, state in self._unread.items() if path in listed}
 
     def complete(self, item: Outgoing) -> bytes:
-        """The envelope with all signatures that its body names: as it is, or with those in the folder.
+        """The envelope with all signatures that its body names: as it is, or with those that ``look`` found.
 
         A file or a folder that cannot be used is logged. It holds this record only.
 
@@ -94,7 +106,7 @@ class Countersigning:
         found: dict[bytes, bytes] = {}
         with _logged(item.record_id):
             make_private(self._folder)
-            for path in sorted(self._folder.glob(f"{item.record_id}.*{ANSWER}")):
+            for path in self._answers.get(item.record_id, []):
                 with _logged(item.record_id):
                     found |= self._answer(path, envelope, body)
         envelope = completed(envelope, body, found)
@@ -111,8 +123,17 @@ class Countersigning:
         if not path.is_file():
             # A pipe would be waited for.
             raise OSError(errno.EINVAL, "no file, or a link to none")
+        status = path.stat()
+        state = status.st_size, status.st_mtime_ns
         try:
-            answer = DsseEnvelope.from_json(parse_json(read_file(path, MAX_ANSWER_BYTES)))
+            try:
+                answer = DsseEnvelope.from_json(parse_json(read_file(path, MAX_ANSWER_BYTES)))
+            except NotStrict:
+                # Perhaps it is still being copied.
+                if self._unread.get(path) != state:
+                    self._unread[path] = state
+                    return {}
+                raise
             return countersignatures(envelope, body, answer, self._certificates)
         except (NotStrict, CaseExchangeError) as error:
             reason = error.reason if isinstance(error, CaseExchangeError) else SignatureInvalid.reason

@@ -128,6 +128,7 @@ def _next(edge: Edge, refused: Refused, hold_seconds: float) -> tuple[list[Outgo
     What they are sent as is durable. If none is to be sent, none may go now.
     """
     aside: list[Settled] = []
+    edge.countersigning.look()
     # One time for all: what is held here is not ready again before the next call.
     begun_ms, now_ms = _monotonic_ms(edge), edge.clock.now_ms()
     while True:

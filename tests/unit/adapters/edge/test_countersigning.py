@@ -50,8 +50,14 @@ class Waiting(NamedTuple):
         path.write_bytes(countersign(self.envelope, CODEC.parse_body(self.envelope.body), signers))
         return path
 
+    def complete(self) -> Envelope:
+        """Look into the folder; the complete record."""
+        self.countersigning.look()
+        return CODEC.decode_envelope(self.countersigning.complete(self.item))
+
     def awaited(self) -> list[str]:
         """Look into the folder; the events of the log."""
+        self.countersigning.look()
         with capture_logs() as logs, pytest.raises(CountersignatureAwaited):
             self.countersigning.complete(self.item)
         return [each["event"] for each in logs]
@@ -90,7 +96,7 @@ def test_what_is_no_answer_holds_one_record_and_does_not_stop_the_others(waiting
     assert (waiting.folder / f"{ID}{REQUEST}").read_bytes() == waiting.item.envelope
     # Good answers count all the same.
     waiting.answer("1", *waiting.others)
-    assert len(CODEC.decode_envelope(waiting.countersigning.complete(waiting.item)).signatures) == 4
+    assert len(waiting.complete().signatures) == 4
     waiting.countersigning.forget(ID)
     assert [path.is_dir() for path in waiting.folder.iterdir()] == [True] * (name == "a folder")
 
@@ -107,7 +113,7 @@ def test_the_answers_of_several_principals_come_in_any_order(waiting: Waiting, o
         if number:
             waiting.awaited()
         waiting.answer(str(number), waiting.others[place])
-    complete = CODEC.decode_envelope(waiting.countersigning.complete(waiting.item))
+    complete = waiting.complete()
     signed_by = [each.certificate_sha256 for each in complete.signatures]
     assert signed_by == [each.certificate_sha256 for each in (waiting.desk.gateway[0], *waiting.others)]
 
@@ -123,4 +129,22 @@ def test_an_answer_that_does_not_hold_is_set_aside_and_a_good_one_counts(waiting
     assert waiting.awaited() == ["a countersignature cannot be used"] * 2
     assert len(list(waiting.folder.glob("*.refused"))) == 2
     waiting.answer("0", *waiting.others[:2])
-    assert len(CODEC.decode_envelope(waiting.countersigning.complete(waiting.item)).signatures) == 4
+    assert len(waiting.complete().signatures) == 4
+
+
+def test_an_answer_that_is_still_being_copied_is_not_set_aside(waiting: Waiting) -> None:
+    path = waiting.answer("0", *waiting.others)
+    whole = path.read_bytes()
+    for part in (0, len(whole) // 3, len(whole) // 2):
+        path.write_bytes(whole[:part])
+        assert waiting.awaited() == []
+    path.write_bytes(whole)
+    assert len(waiting.complete().signatures) == 4
+
+
+def test_what_cannot_be_read_and_does_not_change_is_set_aside(waiting: Waiting) -> None:
+    path = waiting.answer("0", *waiting.others)
+    path.write_bytes(path.read_bytes()[:100])
+    assert waiting.awaited() == []
+    assert waiting.awaited() == ["a countersignature cannot be used"]
+    assert path.with_name(path.name + ".refused").exists()

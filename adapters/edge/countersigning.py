@@ -18,7 +18,7 @@ from broker.client.signing import OtherSigner, Signing, completed, countersignat
 from broker.core.body import NamedSigner
 from broker.core.dsse import DsseEnvelope
 from broker.core.envelope import ECDSA_P256_SHA256
-from broker.core.errors import CaseExchangeError, CountersignatureAwaited, SignatureInvalid
+from broker.core.errors import CaseExchangeError, CertificateInvalid, CountersignatureAwaited, SignatureInvalid
 from broker.core.strict import NotStrict, parse_json
 from broker.files import PRIVATE_FILE, make_private, read_file, replace_file
 from broker.trust.certificates import fingerprint, load_certificates, principal_of
@@ -48,14 +48,19 @@ def load_signing(config: AgencyConfig, directory: Callable[[], Directory]) -> Si
     """What an edge signs with beside its first key.
 
     Raises:
-        KeyInvalid, CertificateInvalid, PeerIdentityMissing: a file cannot be used.
+        KeyInvalid, CertificateInvalid, PeerIdentityMissing: a file cannot be used, or a second signer is the edge's own
+            principal.
     """
     more: tuple[Signer, ...] = ()
     if config.post_quantum_certificate != Path():
         more = (MlDsaSigner.load(config.post_quantum_key, config.post_quantum_certificate),)
     others = []
     if config.second_signers != Path():
+        own = principal_of(load_certificates(config.signing_certificate)[0])
         for certificate in load_certificates(config.second_signers):
+            if principal_of(certificate) == own:
+                message = f"{config.second_signers.name} has a certificate of {own.system}, which signs first itself"
+                raise CertificateInvalid(message)
             named = NamedSigner(fingerprint(certificate), algorithm_of(record_key(certificate)))
             others.append(OtherSigner(principal_of(certificate).system, named))
     return Signing(directory, more, tuple(others))

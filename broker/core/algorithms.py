@@ -6,13 +6,14 @@ nothing in records that are accepted later. Records that were accepted before st
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from broker.core.envelope import ECDSA_P256_SHA256, ML_DSA_65
 from broker.core.errors import AlgorithmEnded, SignatureMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from broker.core.body import Body
 
@@ -179,19 +180,29 @@ def check_required(rules: Rules, body: Body, signers: Iterable[Signs], at_ms: in
             message = f"the {body.kind} has signatures of algorithms that have ended only"
             raise AlgorithmEnded(message, record_id=body.record_id)
         return
-    keys: dict[str, dict[str, bytes]] = {}
+    keys: dict[str, dict[str, set[bytes]]] = {}
     for signer in signers:
         if signer.algorithm in rule.algorithms:
-            keys.setdefault(signer.system, {}).setdefault(signer.algorithm, signer.public_key_der)
-    seen: set[bytes] = set()
-    principals = 0
-    for own in keys.values():
-        if len(own) == len(rule.algorithms) and seen.isdisjoint(own.values()):
-            seen.update(own.values())
-            principals += 1
-    if principals < rule.principals:
+            keys.setdefault(signer.system, {}).setdefault(signer.algorithm, set()).add(signer.public_key_der)
+    whole = [[own[name] for name in rule.algorithms] for own in keys.values() if len(own) == len(rule.algorithms)]
+    if not _different(whole, rule.principals, frozenset()):
         who = (
             "one principal" if rule.principals == 1 else f"each of {rule.principals} principals with keys of their own"
         )
         message = f"a {body.kind} needs signatures by {who} of {body.publisher}, of {' and '.join(rule.algorithms)}"
         raise SignatureMissing(message, record_id=body.record_id)
+
+
+def _different(principals: Sequence[Sequence[set[bytes]]], number: int, used: frozenset[bytes]) -> bool:
+    """Whether so many of the principals have one key of each algorithm that no other of them has.
+
+    It tries what there is: a record has at most 16 signatures, and needs 4 principals.
+    """
+    if not number:
+        return True
+    if len(principals) < number:
+        return False
+    own, *others = principals
+    return any(
+        _different(others, number - 1, used.union(keys)) for keys in itertools.product(*own) if used.isdisjoint(keys)
+    ) or _different(others, number, used)

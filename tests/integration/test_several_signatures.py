@@ -27,6 +27,7 @@ from broker.core.bundle import PartitionRecords
 from broker.core.envelope import ML_DSA_65
 from broker.core.errors import (
     CaseExchangeError,
+    CertificateInvalid,
     CountersignatureAwaited,
     RequestInvalid,
     SignatureMissing,
@@ -165,6 +166,16 @@ async def test_without_the_second_key_nothing_is_signed_and_the_file_is_kept(tmp
             outbound = Outbound(edge, profile.gateway, routes, Limits())
             assert outbound.take(request_file("SYN-1"), {}).records == 1
             assert [type(result) for result in await outbound.publish_spooled()] == [Published]
+
+
+async def test_the_edges_own_principal_is_not_taken_as_the_second(tmp_path: Path) -> None:
+    made = office(tmp_path, SignatureRule(BOTH, 2))
+    async with running_exchange(made.pki, tmp_path / "log") as exchange:
+        for own in (made.post_quantum, made.pki.folder.member(SHANXI) / "signing.pem"):
+            profile, _ = made.profile(exchange, tmp_path, second_signers=own)
+            with pytest.raises(CertificateInvalid, match="signs first itself"):
+                async with open_edge(profile):
+                    pass
 
 
 async def test_an_edge_that_does_not_know_the_newest_directory_is_refused_by_the_broker(tmp_path: Path) -> None:

@@ -230,6 +230,15 @@ async def test_one_key_in_two_certificates_is_one_person(world: World) -> None:
     assert await codes(world, two_keys, directory) == ("", "", "")
 
 
+async def test_each_key_of_a_principal_counts_and_not_only_its_first(world: World) -> None:
+    directory = world.desk.with_rules({KIND: SignatureRule(principals=2)})
+    keys = [world.same_key, world.desk.gateway[0], world.again[0]]
+    for signers in itertools.permutations(keys):
+        assert await codes(world, record(signers, world.now_ms), directory) == ("", "", "")
+    three = world.desk.with_rules({KIND: SignatureRule(principals=3)})
+    assert await codes(world, record(keys, world.now_ms), three) == ("SIGNATURE_MISSING",) * 3
+
+
 async def test_a_kind_without_a_rule_needs_one_signature(world: World) -> None:
     directory = world.desk.with_rules({"Tip": TWO_PEOPLE})
     for signers in (world.desk.gateway[:1], world.desk.gateway, world.desk.gateway[1:]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,20 +52,32 @@ _MAX_ENVELOPE_BYTES = 8 << 20
     "--show", type=click.Path(file_okay=False, path_type=Path), help="Write what is in the record here; sign nothing."
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The answer. Without it: beside REQUEST.")
+@click.option("--sha256", help="Sign this body only: its SHA-256, as --show printed it.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have seen what is in the record.")
 def countersign(
-    request: Path, *, certificates: tuple[Path, ...], keys: Path | None, show: Path | None, out: Path | None, yes: bool
+    request: Path,
+    *,
+    certificates: tuple[Path, ...],
+    keys: Path | None,
+    show: Path | None,
+    out: Path | None,
+    sha256: str | None,
+    yes: bool,
 ) -> None:
     """Sign a record of your agency as the second principal.
 
     REQUEST is the file RECORD_ID.envelope that the gateway laid into its folder countersign. Look at it first (--show),
-    then sign. Lay the answer into the same folder: the gateway checks it, and sends the record.
+    then sign: --sha256 says which body you saw, so no other is signed. Lay the answer into the same folder: the gateway
+    checks it, and sends the record.
 
     Exit codes: 0 done, 1 you did not agree, or it cannot be signed, 2 wrong settings.
 
     Example:  case-exchange countersign RECORD_ID.envelope --certificate chief/signing.pem --keys encryption --show look
     """
     forbid_core_dumps()
+    if show is None and sha256 is None:
+        message = "to sign, give --sha256, the digest that --show printed"
+        raise click.UsageError(message)
     signers = [load_signer(path) for path in certificates]
     codec = ProtobufCodec()
     try:
@@ -78,6 +91,7 @@ def countersign(
         message = f"{request.name} is a record of {body.publisher}, and your certificate is of {principal.agency}"
         raise InputRefused(message)
     click.echo("\n".join(_facts(body, len(outstanding(envelope, body)))))
+    click.echo(f"SHA-256 of its body: {hashlib.sha256(envelope.body).hexdigest()}")
     contents = _contents(principal.trust_domain, body, envelope, keys)
     if show is not None:
         _write(contents, show)
@@ -86,6 +100,11 @@ def countersign(
             f"not to be read without the agency's archive key: {', '.join(unread)}" if unread else "all is there"
         )
         return
+    if hashlib.sha256(envelope.body).hexdigest() != sha256:
+        message = (
+            f"{request.name} is not the record that you saw: its body has another SHA-256. Look at it again (--show)"
+        )
+        raise InputRefused(message)
     if not yes:
         click.confirm("Have you seen what is in it, and do you sign it?", abort=True, err=True)
     answer = sign(envelope, body, signers)
@@ -107,7 +126,7 @@ def _facts(body: Body, missing: int) -> list[str]:
         f"from {body.publisher}/{body.system}, issued at {issued}, purpose {body.purpose}",
         f"to {', '.join(recipient.agency for recipient in body.recipients)}",
         *(f"{name} {value}" for name, value in related if value),
-        f"sections: {', '.join(section.name for section in body.sections)}",
+        *(f"section {each.name}, for {', '.join(sorted(each.audience)) or 'all of them'}" for each in body.sections),
         f"signatures: {len(body.signers) - missing} of {len(body.signers)}",
     ]
 

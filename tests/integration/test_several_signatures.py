@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -29,6 +30,7 @@ from broker.core.errors import (
     CaseExchangeError,
     CertificateInvalid,
     CountersignatureAwaited,
+    InputRefused,
     RequestInvalid,
     SignatureMissing,
     SigningKeyMissing,
@@ -208,10 +210,17 @@ async def test_a_kind_that_needs_two_people_waits_for_the_second_who_sees_what_h
         looked = CliRunner().invoke(countersign, [*options, "--keys", str(keys), "--show", str(desk / "look")])
         assert (looked.exit_code, looked.exception) == (0, None)
         assert "signatures: 2 of 4" in looked.output
+        digest = hashlib.sha256(CODEC.decode_envelope(request.read_bytes()).body).hexdigest()
+        assert all(text in looked.output for text in ("section sample, for ", f"SHA-256 of its body: {digest}\n"))
+        # What was not seen is not signed.
+        assert CliRunner().invoke(countersign, [*options, "--yes"]).exit_code == 2
+        other = [*options, f"--sha256={'0' * 64}", "--yes"]
+        assert isinstance(CliRunner().invoke(countersign, other).exception, InputRefused)
+        options.append(f"--sha256={digest}")
         assert b"SYN-1" in (desk / "look" / "section-sample").read_bytes()
         assert not list(desk.glob("*.dsse.json"))
         own = made.pki.folder.member(SHANXI) / "signing.pem"
-        stranger = CliRunner().invoke(countersign, [options[0], f"--certificate={own}", "--yes"])
+        stranger = CliRunner().invoke(countersign, [options[0], f"--certificate={own}", options[-1], "--yes"])
         assert isinstance(stranger.exception, SigningKeyMissing)
         assert CliRunner().invoke(countersign, options, input="n\n").exit_code == 1
         assert not list(desk.glob("*.dsse.json"))

@@ -3,12 +3,11 @@
 Where a setting or an option names a private key file, this file may be a reference: the URI of the key (RFC 7512,
 broker/core/keyuri.py) on the first line, then the public key in PEM. So a key is known while its token is away, and
 another key that comes into its place in the token is found: each signature is checked with the public key before it
-leaves here, and so is the first agreement.
+leaves here, and so is the first agreement of each login.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -17,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from broker.core.errors import HardwareKeyInvalid, HardwareKeyUnavailable, KeyInvalid
+from broker.core.errors import HardwareKeyInvalid, KeyInvalid
 from broker.core.keyuri import SCHEME, KeyUri
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 _SHA256: Final = ec.ECDSA(hashes.SHA256())
@@ -34,8 +34,6 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
     def __init__(self, uri: KeyUri, public: ec.EllipticCurvePublicKey) -> None:
         self._uri = uri
         self._public = public
-        self._lock = threading.Lock()
-        self._is_known = False
 
     @property
     def curve(self) -> ec.EllipticCurve:
@@ -77,16 +75,7 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             HardwareKeyUnavailable
         """
         # A wrong key would give a wrong secret, and a good wrap would look broken.
-        with self._lock:
-            if not self._is_known:
-                self._check_agrees()
-                self._is_known = True
-        try:
-            secret: bytes = _tokens().agree(self._uri, _point(peer_public_key))
-        except HardwareKeyUnavailable:
-            # When the token is back, it may be another one.
-            self._is_known = False
-            raise
+        secret: bytes = _tokens().agree(self._uri, _point(peer_public_key), _point(self._public), self._is_shown)
         return secret
 
     def for_message(self, encapsulated: bytes) -> ec.EllipticCurvePrivateKey:
@@ -101,11 +90,9 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
         peer = ec.EllipticCurvePublicKey.from_encoded_point(self.curve, encapsulated)
         return _Agreed(self._uri, self._public, self.exchange(ec.ECDH(), peer))
 
-    def _check_agrees(self) -> None:
+    def _is_shown(self, agree: Callable[[bytes], bytes]) -> bool:
         trial = ec.generate_private_key(self.curve)
-        expected = trial.exchange(ec.ECDH(), self._public)
-        if _tokens().agree(self._uri, _point(trial.public_key())) != expected:
-            _refuse(self._uri)
+        return agree(_point(trial.public_key())) == trial.exchange(ec.ECDH(), self._public)
 
     def destroy(self) -> None:
         """Destroy it in its token, with the public key there. It is one that opens messages.
@@ -114,8 +101,7 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             HardwareKeyInvalid: it is not there, or another one is in its place, which stays.
             HardwareKeyUnavailable: it is not certain that it is gone.
         """
-        self._check_agrees()
-        _tokens().destroy(self._uri, _tokens().Curve.P256)
+        _tokens().destroy(self._uri, self._is_shown)
 
     def private_numbers(self) -> NoReturn:
         """Never: it does not leave its token."""

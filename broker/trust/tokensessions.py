@@ -49,6 +49,14 @@ class Login(NamedTuple):
 
     session: pkcs11.Session
     keys: dict[tuple[KeyUri, Any], Any]
+    shown: dict[KeyUri, bytes]
+    """The public keys of those that have shown in this session that they belong to it."""
+
+    def forget(self, uri: KeyUri) -> None:
+        """Look for this key anew the next time."""
+        self.shown.pop(uri, None)
+        for found in [each for each in self.keys if each[0] == uri]:
+            del self.keys[found]
 
 
 class TokenModule:
@@ -90,7 +98,7 @@ class TokenModule:
     def _login(self, uri: KeyUri) -> Login:
         name = (uri.token, uri.serial)
         if name not in self._logins:
-            self._logins[name] = Login(self._logged_in(uri, name), {})
+            self._logins[name] = Login(self._logged_in(uri, name), {}, {})
         return self._logins[name]
 
     def _logged_in(self, uri: KeyUri, name: tuple[str, str]) -> pkcs11.Session:

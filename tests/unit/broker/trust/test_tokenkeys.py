@@ -189,6 +189,23 @@ def test_a_token_that_is_away_is_no_damaged_wrap_and_all_goes_on_when_it_is_back
         assert opens.unwrap(wrap, INFO) == CONTENT_KEYS
 
 
+def test_another_key_that_comes_into_the_place_of_one_in_use_is_no_damaged_wrap(token: SampleToken) -> None:
+    from pkcs11 import Attribute  # noqa: PLC0415 - only with SoftHSM2
+
+    opens = PrivateEncryptionKey.in_token(token.uri("records"))
+    wrap = HpkeWrapper().wrap(opens.stated_as("sample-agency", RECORDS, 0, 1), CONTENT_KEYS, INFO)
+    assert opens.unwrap(wrap, INFO) == CONTENT_KEYS
+    with token.session() as session:
+        for each in list(session.get_objects({Attribute.LABEL: "records"})):
+            each.destroy()
+    other = make_encryption_key(token.uri("records"))
+    for _ in range(2):
+        with pytest.raises(HardwareKeyInvalid, match="not the one"):
+            opens.unwrap(wrap, INFO)
+    # The one that is there now is used meanwhile.
+    assert len(other.exchange(ec.ECDH(), ec.generate_private_key(ec.SECP256R1()).public_key())) == 32
+
+
 def test_lost_sessions_are_no_fault(token: SampleToken) -> None:
     import pkcs11  # noqa: PLC0415 - only with SoftHSM2
 

@@ -419,3 +419,28 @@ def test_a_server_loses_none_of_its_names(own: SamplePki, keys: Path) -> None:
     with pytest.raises(CertificateInvalid, match=r"lacks names of the server that tls\.pem has: 192\.0\.2\.7"):
         prepare(certificate, own.now)
     assert certificate.read_bytes() == former
+
+
+@pytest.mark.parametrize("mode", [None, 0o640])
+def test_a_renewal_needs_no_former_key(own: SamplePki, keys: Path, mode: int | None) -> None:
+    certificate = enrolled(own, keys)
+    former = certificate.with_suffix(".key")
+    if mode is None:
+        former.unlink()
+    else:
+        former.chmod(mode)
+    asked = prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    assert asked.key == keys / "tls.next.key"
+
+
+def test_a_renewal_that_cannot_tell_whether_the_former_key_was_in_a_token_makes_none(
+    own: SamplePki, keys: Path
+) -> None:
+    certificate = enrolled(own, keys)
+    former = certificate.with_suffix(".key")
+    former.unlink()
+    former.mkdir()
+    with pytest.raises(KeyInvalid, match="cannot be read"):
+        prepare(certificate, own.now, early=True)
+    assert not (keys / "tls.next.key").exists()

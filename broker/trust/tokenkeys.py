@@ -59,14 +59,10 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             raise UnsupportedAlgorithm("a key in a token signs with SHA-256 only")  # noqa: EM101, TRY003
         digest = hashes.Hash(hashes.SHA256())
         digest.update(data)
-        raw = _tokens().sign_digest(self._uri, digest.finalize())
-        # (r, s), as PKCS #11 gives it.
-        signature = encode_dss_signature(int.from_bytes(raw[:_HALF]), int.from_bytes(raw[_HALF:]))
-        try:
-            self._public.verify(signature, data, _SHA256)
-        except InvalidSignature:
-            _refuse(self._uri)
-        return signature
+        raw = _tokens().sign_digest(
+            self._uri, digest.finalize(), lambda raw: _holds(self._public.verify, _der(raw), data, _SHA256)
+        )
+        return _der(raw)
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:  # noqa: ARG002
         """ECDH: the x coordinate, 32 bytes.
@@ -151,11 +147,9 @@ class TokenEd25519Key(ed25519.Ed25519PrivateKey):
         Raises:
             HardwareKeyUnavailable
         """
-        signature: bytes = _tokens().sign_message(self._uri, bytes(data))
-        try:
-            self._public.verify(signature, data)
-        except InvalidSignature:
-            _refuse(self._uri)
+        signature: bytes = _tokens().sign_message(
+            self._uri, bytes(data), lambda signature: _holds(self._public.verify, signature, data)
+        )
         return signature
 
     def private_bytes(self, *_: Any, **__: Any) -> NoReturn:
@@ -267,9 +261,17 @@ def _reference(uri: KeyUri, public: ec.EllipticCurvePublicKey | ed25519.Ed25519P
     return f"{uri}\n".encode() + public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _refuse(uri: KeyUri) -> NoReturn:
-    message = f"the key {uri.label} is not the one whose public key the key file has"
-    raise HardwareKeyInvalid(message)
+def _der(raw: bytes) -> bytes:
+    """An ECDSA signature from (r, s), as PKCS #11 gives it."""
+    return encode_dss_signature(int.from_bytes(raw[:_HALF]), int.from_bytes(raw[_HALF:]))
+
+
+def _holds(verify: Callable[..., None], *signed: Any) -> bool:
+    try:
+        verify(*signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _stays(uri: KeyUri) -> NoReturn:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from broker.core.keyuri import KeyUri
 
+    Holds = Callable[[bytes], bool]
+    """Whether a signature is one of the right key."""
     IsShown = Callable[[Callable[[bytes], bytes]], bool]
     """Whether a key is the right one, by what it agrees on with points."""
 
@@ -25,6 +27,7 @@ with needed():
 
 _OCTET_STRING: Final = 4
 _ID_BYTES: Final = 16
+_NOT_THE_ONE: Final = "is not the one whose public key the key file has"
 
 
 class Curve(Enum):
@@ -61,26 +64,35 @@ _KINDS: Final = {
 }
 
 
-def sign_digest(uri: KeyUri, digest: bytes) -> bytes:
+def sign_digest(uri: KeyUri, digest: bytes, holds: Holds) -> bytes:
     """ECDSA with a P-256 key over a digest: r and s, of 32 bytes each.
 
     Raises:
+        HardwareKeyInvalid: the signature does not hold, so it is another key.
         HardwareKeyUnavailable
     """
-    return module_of(uri).call(
-        uri, lambda login: bytes(_key(login, uri, Curve.P256, "sign").sign(digest, mechanism=Mechanism.ECDSA))
-    )
+    return _signed(uri, Curve.P256, lambda key: key.sign(digest, mechanism=Mechanism.ECDSA), holds)
 
 
-def sign_message(uri: KeyUri, message: bytes) -> bytes:
+def sign_message(uri: KeyUri, message: bytes, holds: Holds) -> bytes:
     """Ed25519 over a message: 64 bytes.
 
     Raises:
+        HardwareKeyInvalid: the signature does not hold, so it is another key.
         HardwareKeyUnavailable
     """
-    return module_of(uri).call(
-        uri, lambda login: bytes(_key(login, uri, Curve.ED25519, "sign").sign(message, mechanism=Mechanism.EDDSA))
-    )
+    return _signed(uri, Curve.ED25519, lambda key: key.sign(message, mechanism=Mechanism.EDDSA), holds)
+
+
+def _signed(uri: KeyUri, curve: Curve, sign: Callable[[Any], bytes], holds: Holds) -> bytes:
+    def work(login: Login) -> bytes:
+        signature = bytes(sign(_key(login, uri, curve, "sign")))
+        # In here, so that the module is begun anew and the key is looked for again: the right one may be back.
+        if not holds(signature):
+            _refuse(uri, _NOT_THE_ONE)
+        return signature
+
+    return module_of(uri).call(uri, work)
 
 
 def agree(uri: KeyUri, point: bytes, public: bytes, is_shown: IsShown) -> bytes:
@@ -108,7 +120,7 @@ def agree(uri: KeyUri, point: bytes, public: bytes, is_shown: IsShown) -> bytes:
 
 def _check_shown(login: Login, uri: KeyUri, is_shown: IsShown) -> None:
     if not is_shown(lambda trial: _derived(login, uri, trial)):
-        _refuse(uri, "is not the one whose public key the key file has")
+        _refuse(uri, _NOT_THE_ONE)
 
 
 def _derived(login: Login, uri: KeyUri, point: bytes) -> bytes:

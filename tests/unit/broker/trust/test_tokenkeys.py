@@ -206,6 +206,33 @@ def test_another_key_that_comes_into_the_place_of_one_in_use_is_no_damaged_wrap(
     assert len(other.exchange(ec.ECDH(), ec.generate_private_key(ec.SECP256R1()).public_key())) == 32
 
 
+def rename(token: SampleToken, old: str, new: str) -> None:
+    from pkcs11 import Attribute  # noqa: PLC0415 - only with SoftHSM2
+
+    with token.session() as session:
+        for each in list(session.get_objects({Attribute.LABEL: old})):
+            each[Attribute.LABEL] = new
+
+
+def test_a_key_is_used_again_when_it_is_back_in_the_place_of_another(token: SampleToken) -> None:
+    import pkcs11  # noqa: PLC0415 - only with SoftHSM2
+
+    used = {"signing": make_signing_key(token.uri("signing")), "log": make_checkpoint_key(token.uri("log"))}
+    make_signing_key(token.uri("another signing"))
+    make_checkpoint_key(token.uri("another log"))
+    for name, sign in (("signing", lambda: signs(used["signing"])), ("log", lambda: used["log"].sign(b""))):
+        assert sign()
+        rename(token, name, "aside")
+        rename(token, f"another {name}", name)
+        pkcs11.lib(token.module).reinitialize()
+        for _ in range(2):
+            with pytest.raises(HardwareKeyInvalid, match="not the one"):
+                sign()
+        rename(token, name, f"another {name}")
+        rename(token, "aside", name)
+        assert sign()
+
+
 def test_lost_sessions_are_no_fault(token: SampleToken) -> None:
     import pkcs11  # noqa: PLC0415 - only with SoftHSM2
 

@@ -6,12 +6,13 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.core.errors import CertificateInvalid, SetupInvalid
+from broker.core.errors import CertificateInvalid, KeyInvalid, SetupInvalid
+from broker.core.keyuri import SCHEME
 from broker.trust.certificates import load_certificates, principal_of, server_names_of
 from broker.trust.keys import load_signing_key
 from broker.trust.renewal import check_issuer, finish, pending, pending_certificate, put_in_place, request_of
 from broker.trust.requests import key_sha256, read_request
-from broker.trust.tokenkeys import TokenKey
+from broker.trust.tokenkeys import is_reference
 from certs.enrolment import SUFFIX, Requested, changing, make_key, write_request
 from certs.kafka import keystore_of
 from certs.profiles import KAFKA_NODE, SIGNING, SIGNING_ML_DSA_65, profile_of
@@ -118,11 +119,27 @@ def _ask(certificate: Path, old: x509.Certificate, profile: Profile, now: dateti
     due = old.not_valid_before_utc + (old.not_valid_after_utc - old.not_valid_before_utc) * 2 / 3
     if now < due and not early:
         return Prepared("nothing", f"run it again: it is due at {due.isoformat(timespec='seconds')}")
-    if isinstance(load_signing_key(certificate.with_suffix(".key")), TokenKey):
+    if names_token_key(certificate.with_suffix(".key")):
         # A key that was in a token must not become a file.
         return Prepared("nothing", f"case-exchange token-key URI --out {os.fspath(next_key)}, then run this again")
     asked = make_key(next_key, request, profile, principal_of(old), server_names_of(old))
     return Prepared("a new key and a request", _to_sign(asked.request), asked)
+
+
+def names_token_key(key: Path) -> bool:
+    """Whether this file names a key in a token. Its key is not needed: it may be gone, or moved elsewhere.
+
+    Raises:
+        KeyInvalid: it is there, and nobody can say.
+    """
+    try:
+        with key.open("rb") as file:
+            return is_reference(file.read(len(SCHEME)))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        message = f"{key.name} cannot be read"
+        raise KeyInvalid(message) from None
 
 
 def _forget_ended(laid: Path, next_key: Path, request: Path, now: datetime) -> None:

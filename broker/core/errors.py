@@ -682,10 +682,13 @@ class KeyModuleMissing(HardwareKeyUnavailable):
 
 
 class TokenPinRefused(HardwareKeyUnavailable):
-    """A token refused the PIN, or the file of the PIN cannot be used. A refused PIN is not tried again."""
+    """A token refused the PIN, or the file of the PIN cannot be used. A process tries each PIN once."""
 
     reason = "TOKEN_PIN_REFUSED"
-    remedy = "Write the right PIN into the file of the pin-source, mode 0600. It is then tried without a restart."
+    remedy = (
+        "Write the right PIN into the file of the pin-source, mode 0600. It is then tried without a restart, unless "
+        "this process was refused with it before."
+    )
 
 
 class TokenLocked(HardwareKeyUnavailable):

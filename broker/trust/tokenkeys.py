@@ -3,12 +3,11 @@
 Where a setting or an option names a private key file, this file may be a reference: the URI of the key (RFC 7512,
 broker/core/keyuri.py) on the first line, then the public key in PEM. So a key is known while its token is away, and
 another key that comes into its place in the token is found: each signature is checked with the public key before it
-leaves here, and so is the first agreement.
+leaves here, and so is the first agreement of each login.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -17,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from broker.core.errors import HardwareKeyInvalid, HardwareKeyUnavailable, KeyInvalid
+from broker.core.errors import HardwareKeyInvalid, KeyInvalid
 from broker.core.keyuri import SCHEME, KeyUri
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 _SHA256: Final = ec.ECDSA(hashes.SHA256())
@@ -34,8 +34,6 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
     def __init__(self, uri: KeyUri, public: ec.EllipticCurvePublicKey) -> None:
         self._uri = uri
         self._public = public
-        self._lock = threading.Lock()
-        self._is_known = False
 
     @property
     def curve(self) -> ec.EllipticCurve:
@@ -61,14 +59,10 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             raise UnsupportedAlgorithm("a key in a token signs with SHA-256 only")  # noqa: EM101, TRY003
         digest = hashes.Hash(hashes.SHA256())
         digest.update(data)
-        raw = _tokens().sign_digest(self._uri, digest.finalize())
-        # (r, s), as PKCS #11 gives it.
-        signature = encode_dss_signature(int.from_bytes(raw[:_HALF]), int.from_bytes(raw[_HALF:]))
-        try:
-            self._public.verify(signature, data, _SHA256)
-        except InvalidSignature:
-            _refuse(self._uri)
-        return signature
+        raw = _tokens().sign_digest(
+            self._uri, digest.finalize(), lambda raw: _holds(self._public.verify, _der(raw), data, _SHA256)
+        )
+        return _der(raw)
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:  # noqa: ARG002
         """ECDH: the x coordinate, 32 bytes.
@@ -77,16 +71,7 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             HardwareKeyUnavailable
         """
         # A wrong key would give a wrong secret, and a good wrap would look broken.
-        with self._lock:
-            if not self._is_known:
-                self._check_agrees()
-                self._is_known = True
-        try:
-            secret: bytes = _tokens().agree(self._uri, _point(peer_public_key))
-        except HardwareKeyUnavailable:
-            # When the token is back, it may be another one.
-            self._is_known = False
-            raise
+        secret: bytes = _tokens().agree(self._uri, _point(peer_public_key), _point(self._public), self._is_shown)
         return secret
 
     def for_message(self, encapsulated: bytes) -> ec.EllipticCurvePrivateKey:
@@ -101,11 +86,9 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
         peer = ec.EllipticCurvePublicKey.from_encoded_point(self.curve, encapsulated)
         return _Agreed(self._uri, self._public, self.exchange(ec.ECDH(), peer))
 
-    def _check_agrees(self) -> None:
+    def _is_shown(self, agree: Callable[[bytes], bytes]) -> bool:
         trial = ec.generate_private_key(self.curve)
-        expected = trial.exchange(ec.ECDH(), self._public)
-        if _tokens().agree(self._uri, _point(trial.public_key())) != expected:
-            _refuse(self._uri)
+        return agree(_point(trial.public_key())) == trial.exchange(ec.ECDH(), self._public)
 
     def destroy(self) -> None:
         """Destroy it in its token, with the public key there. It is one that opens messages.
@@ -114,8 +97,7 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
             HardwareKeyInvalid: it is not there, or another one is in its place, which stays.
             HardwareKeyUnavailable: it is not certain that it is gone.
         """
-        self._check_agrees()
-        _tokens().destroy(self._uri, _tokens().Curve.P256)
+        _tokens().destroy(self._uri, self._is_shown)
 
     def private_numbers(self) -> NoReturn:
         """Never: it does not leave its token."""
@@ -165,11 +147,9 @@ class TokenEd25519Key(ed25519.Ed25519PrivateKey):
         Raises:
             HardwareKeyUnavailable
         """
-        signature: bytes = _tokens().sign_message(self._uri, bytes(data))
-        try:
-            self._public.verify(signature, data)
-        except InvalidSignature:
-            _refuse(self._uri)
+        signature: bytes = _tokens().sign_message(
+            self._uri, bytes(data), lambda signature: _holds(self._public.verify, signature, data)
+        )
         return signature
 
     def private_bytes(self, *_: Any, **__: Any) -> NoReturn:
@@ -281,9 +261,17 @@ def _reference(uri: KeyUri, public: ec.EllipticCurvePublicKey | ed25519.Ed25519P
     return f"{uri}\n".encode() + public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _refuse(uri: KeyUri) -> NoReturn:
-    message = f"the key {uri.label} is not the one whose public key the key file has"
-    raise HardwareKeyInvalid(message)
+def _der(raw: bytes) -> bytes:
+    """An ECDSA signature from (r, s), as PKCS #11 gives it."""
+    return encode_dss_signature(int.from_bytes(raw[:_HALF]), int.from_bytes(raw[_HALF:]))
+
+
+def _holds(verify: Callable[..., None], *signed: Any) -> bool:
+    try:
+        verify(*signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _stays(uri: KeyUri) -> NoReturn:

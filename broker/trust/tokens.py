@@ -12,7 +12,14 @@ from broker.extras import needed
 from broker.trust.tokensessions import Login, module_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker.core.keyuri import KeyUri
+
+    Holds = Callable[[bytes], bool]
+    """Whether a signature is one of the right key."""
+    IsShown = Callable[[Callable[[bytes], bytes]], bool]
+    """Whether a key is the right one, by what it agrees on with points."""
 
 with needed():
     import pkcs11
@@ -20,6 +27,7 @@ with needed():
 
 _OCTET_STRING: Final = 4
 _ID_BYTES: Final = 16
+_NOT_THE_ONE: Final = "is not the one whose public key the key file has"
 
 
 class Curve(Enum):
@@ -56,49 +64,77 @@ _KINDS: Final = {
 }
 
 
-def sign_digest(uri: KeyUri, digest: bytes) -> bytes:
+def sign_digest(uri: KeyUri, digest: bytes, holds: Holds) -> bytes:
     """ECDSA with a P-256 key over a digest: r and s, of 32 bytes each.
 
     Raises:
+        HardwareKeyInvalid: the signature does not hold, so it is another key.
         HardwareKeyUnavailable
     """
-    return module_of(uri).call(
-        uri, lambda login: bytes(_key(login, uri, Curve.P256, "sign").sign(digest, mechanism=Mechanism.ECDSA))
-    )
+    return _signed(uri, Curve.P256, lambda key: key.sign(digest, mechanism=Mechanism.ECDSA), holds)
 
 
-def sign_message(uri: KeyUri, message: bytes) -> bytes:
+def sign_message(uri: KeyUri, message: bytes, holds: Holds) -> bytes:
     """Ed25519 over a message: 64 bytes.
 
     Raises:
+        HardwareKeyInvalid: the signature does not hold, so it is another key.
         HardwareKeyUnavailable
     """
-    return module_of(uri).call(
-        uri, lambda login: bytes(_key(login, uri, Curve.ED25519, "sign").sign(message, mechanism=Mechanism.EDDSA))
-    )
+    return _signed(uri, Curve.ED25519, lambda key: key.sign(message, mechanism=Mechanism.EDDSA), holds)
 
 
-def agree(uri: KeyUri, point: bytes) -> bytes:
+def _signed(uri: KeyUri, curve: Curve, sign: Callable[[Any], bytes], holds: Holds) -> bytes:
+    def work(login: Login) -> bytes:
+        signature = bytes(sign(_key(login, uri, curve, "sign")))
+        # In here, so that the module is begun anew and the key is looked for again: the right one may be back.
+        if not holds(signature):
+            _refuse(uri, _NOT_THE_ONE)
+        return signature
+
+    return module_of(uri).call(uri, work)
+
+
+def agree(uri: KeyUri, point: bytes, public: bytes, is_shown: IsShown) -> bytes:
     """ECDH of a P-256 key with a public point (uncompressed): the 32 bytes of the x coordinate.
 
+    Args:
+        uri: the key.
+        point: what to agree with.
+        public: the public key that the key must have.
+        is_shown: it is asked once in each login, because another token may have come in between.
+
     Raises:
+        HardwareKeyInvalid: it is another key.
         HardwareKeyUnavailable
     """
 
     def derive(login: Login) -> bytes:
-        shared = _key(login, uri, Curve.P256, "derive_key").derive_key(
-            KeyType.GENERIC_SECRET,
-            256,
-            mechanism=Mechanism.ECDH1_DERIVE,
-            mechanism_param=(KDF.NULL, None, point),
-            template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True},
-        )
-        try:
-            return bytes(shared[Attribute.VALUE])
-        finally:
-            shared.destroy()
+        if login.shown.get(uri) != public:
+            _check_shown(login, uri, is_shown)
+            login.shown[uri] = public
+        return _derived(login, uri, point)
 
     return module_of(uri).call(uri, derive)
+
+
+def _check_shown(login: Login, uri: KeyUri, is_shown: IsShown) -> None:
+    if not is_shown(lambda trial: _derived(login, uri, trial)):
+        _refuse(uri, _NOT_THE_ONE)
+
+
+def _derived(login: Login, uri: KeyUri, point: bytes) -> bytes:
+    shared = _key(login, uri, Curve.P256, "derive_key").derive_key(
+        KeyType.GENERIC_SECRET,
+        256,
+        mechanism=Mechanism.ECDH1_DERIVE,
+        mechanism_param=(KDF.NULL, None, point),
+        template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True},
+    )
+    try:
+        return bytes(shared[Attribute.VALUE])
+    finally:
+        shared.destroy()
 
 
 def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
@@ -127,17 +163,17 @@ def make(uri: KeyUri, curve: Curve, use: Use) -> bytes:
     return module_of(uri).call(uri, find_or_generate)
 
 
-def destroy(uri: KeyUri, curve: Curve) -> None:
-    """Destroy a private key in its token, with the public key beside it.
+def destroy(uri: KeyUri, is_shown: IsShown) -> None:
+    """Destroy a P-256 key that opens in its token, with the public key beside it.
 
     Raises:
-        HardwareKeyInvalid: it is not there, there are several, or it is of another kind.
+        HardwareKeyInvalid: it is not there, there are several, or it is another one.
         HardwareKeyUnavailable: it is not certain that it is gone.
     """
 
     def remove(login: Login) -> None:
-        _key(login, uri, curve)
-        del login.keys[uri, curve]
+        _check_shown(login, uri, is_shown)
+        login.forget(uri)
         with contextlib.closing(login.session.token.open(rw=True)) as writing:
             for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
                 for each in _found(writing, uri, kind):

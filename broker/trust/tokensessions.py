@@ -3,12 +3,15 @@
 A process loads each module once, and makes its calls one at a time: not every module bears threads. It has one session
 for each token, because a login counts for the whole process. After any fault the module is begun anew, once, and the
 work is tried again: so a token that was away for a moment, or a module that lost its sessions, is no fault. A PIN that
-was refused is not tried again, because tokens lock after a few wrong ones.
+a token refused is not tried again in this process, whoever names the token and however: tokens lock after a few wrong
+ones. The last try before that is left to a person.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import secrets
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -22,7 +25,6 @@ from broker.core.errors import (
     TokenPinRefused,
 )
 from broker.extras import needed
-from broker.files import FileState
 from broker.trust.privatefiles import read_private_file
 
 if TYPE_CHECKING:
@@ -44,11 +46,23 @@ _NO_SUCH: Final = (
 )
 
 
+_SECRET: Final = secrets.token_bytes(32)
+"""For the digests of refused PINs, which are short enough to be guessed."""
+
+
 class Login(NamedTuple):
     """A session that is logged in, and the keys that were found in it."""
 
     session: pkcs11.Session
     keys: dict[tuple[KeyUri, Any], Any]
+    shown: dict[KeyUri, bytes]
+    """The public keys of those that have shown in this session that they belong to it."""
+
+    def forget(self, uri: KeyUri) -> None:
+        """Look for this key anew the next time."""
+        self.shown.pop(uri, None)
+        for found in [each for each in self.keys if each[0] == uri]:
+            del self.keys[found]
 
 
 class TokenModule:
@@ -60,7 +74,7 @@ class TokenModule:
         self._library: Any = None
         self._logins: dict[tuple[str, str], Login] = {}
         self._pins: dict[str, str] = {}
-        self._refused: dict[tuple[str, str], tuple[str, FileState, HardwareKeyUnavailable]] = {}
+        self._refused: set[tuple[bytes, bytes]] = set()
 
     def call(self, uri: KeyUri, work: Callable[[Login], _T]) -> _T:
         """Do something with a session that is logged in to the token. Try it a second time after a fault.
@@ -90,10 +104,10 @@ class TokenModule:
     def _login(self, uri: KeyUri) -> Login:
         name = (uri.token, uri.serial)
         if name not in self._logins:
-            self._logins[name] = Login(self._logged_in(uri, name), {})
+            self._logins[name] = Login(self._logged_in(uri), {}, {})
         return self._logins[name]
 
-    def _logged_in(self, uri: KeyUri, name: tuple[str, str]) -> pkcs11.Session:
+    def _logged_in(self, uri: KeyUri) -> pkcs11.Session:
         try:
             self._library = pkcs11.lib(self._path)
         except pkcs11.PKCS11Error as error:
@@ -103,23 +117,23 @@ class TokenModule:
         if len(found) != 1:
             message = f"{len(found)} tokens are named {uri.token or uri.serial}, and not one"
             raise (HardwareKeyInvalid if found else HardwareKeyUnavailable)(message)
-        pin, state = self._pin(uri)
-        if name in self._refused and self._refused[name][:2] == (pin, state):
-            former = self._refused[name][2]
-            # Another one, because each raise lengthens the trace of an error.
-            raise type(former)(former.message)
+        (token,), pin = found, self._pin(uri)
+        check_tries(token.flags, uri)
+        tried = token.serial, hashlib.blake2b(pin.encode(), key=_SECRET).digest()
+        if tried in self._refused:
+            message = f"the token {uri.token or uri.serial} refused this PIN before, and is not asked again"
+            raise TokenPinRefused(message)
         try:
-            session: pkcs11.Session = found[0].open(user_pin=pin)
-        except (*_REFUSED, *_LOCKED) as error:
-            fault = typed(error, uri)
-            self._refused[name] = pin, state, fault
-            raise fault from None
-        self._refused.pop(name, None)
+            session: pkcs11.Session = token.open(user_pin=pin)
+        except _REFUSED as error:
+            self._refused.add(tried)
+            raise typed(error, uri) from None
+        except _LOCKED as error:
+            raise typed(error, uri) from None
         return session
 
-    def _pin(self, uri: KeyUri) -> tuple[str, FileState]:
+    def _pin(self, uri: KeyUri) -> str:
         try:
-            state = FileState.of(Path(uri.pin_source))
             pin = read_private_file(Path(uri.pin_source)).decode().rstrip("\r\n")
         except (KeyInvalid, OSError):
             message = f"the PIN file {Path(uri.pin_source).name} is not there, or others than its owner can read it"
@@ -133,7 +147,7 @@ class TokenModule:
             message = f"{Path(uri.pin_source).name} is empty: it must have the PIN of the token"
             raise TokenPinRefused(message)
         self._pins[uri.pin_source] = pin
-        return pin, state
+        return pin
 
 
 _modules: Final[dict[str, TokenModule]] = {}
@@ -144,6 +158,17 @@ def module_of(uri: KeyUri) -> TokenModule:
     """The module of a key. A process has each once."""
     with _modules_lock:
         return _modules.setdefault(uri.module_path, TokenModule(uri.module_path))
+
+
+def check_tries(flags: pkcs11.TokenFlag, uri: KeyUri) -> None:
+    """Refuse to try a PIN if one more wrong one would lock the token.
+
+    Raises:
+        TokenLocked
+    """
+    if flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
+        message = f"the token {uri.token or uri.serial} would lock after one more wrong PIN, so none is tried"
+        raise TokenLocked(message)
 
 
 def _serial(uri: KeyUri) -> bytes | None:

@@ -428,3 +428,28 @@ def test_the_renewal_of_an_ml_dsa_65_certificate_is_refused_before_it_begins(own
     with pytest.raises(CertificateInvalid, match="request another one in another folder"):
         prepare(certificate, own.now, early=True)
     assert sorted(keys.iterdir()) == before
+
+
+@pytest.mark.parametrize("mode", [None, 0o640])
+def test_a_renewal_needs_no_former_key(own: SamplePki, keys: Path, mode: int | None) -> None:
+    certificate = enrolled(own, keys)
+    former = certificate.with_suffix(".key")
+    if mode is None:
+        former.unlink()
+    else:
+        former.chmod(mode)
+    asked = prepare(certificate, own.now, early=True).requested
+    assert asked is not None
+    assert asked.key == keys / "tls.next.key"
+
+
+def test_a_renewal_that_cannot_tell_whether_the_former_key_was_in_a_token_makes_none(
+    own: SamplePki, keys: Path
+) -> None:
+    certificate = enrolled(own, keys)
+    former = certificate.with_suffix(".key")
+    former.unlink()
+    former.mkdir()
+    with pytest.raises(KeyInvalid, match="cannot be read"):
+        prepare(certificate, own.now, early=True)
+    assert not (keys / "tls.next.key").exists()

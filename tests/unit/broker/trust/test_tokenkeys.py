@@ -189,6 +189,50 @@ def test_a_token_that_is_away_is_no_damaged_wrap_and_all_goes_on_when_it_is_back
         assert opens.unwrap(wrap, INFO) == CONTENT_KEYS
 
 
+def test_another_key_that_comes_into_the_place_of_one_in_use_is_no_damaged_wrap(token: SampleToken) -> None:
+    from pkcs11 import Attribute  # noqa: PLC0415 - only with SoftHSM2
+
+    opens = PrivateEncryptionKey.in_token(token.uri("records"))
+    wrap = HpkeWrapper().wrap(opens.stated_as("sample-agency", RECORDS, 0, 1), CONTENT_KEYS, INFO)
+    assert opens.unwrap(wrap, INFO) == CONTENT_KEYS
+    with token.session() as session:
+        for each in list(session.get_objects({Attribute.LABEL: "records"})):
+            each.destroy()
+    other = make_encryption_key(token.uri("records"))
+    for _ in range(2):
+        with pytest.raises(HardwareKeyInvalid, match="not the one"):
+            opens.unwrap(wrap, INFO)
+    # The one that is there now is used meanwhile.
+    assert len(other.exchange(ec.ECDH(), ec.generate_private_key(ec.SECP256R1()).public_key())) == 32
+
+
+def rename(token: SampleToken, old: str, new: str) -> None:
+    from pkcs11 import Attribute  # noqa: PLC0415 - only with SoftHSM2
+
+    with token.session() as session:
+        for each in list(session.get_objects({Attribute.LABEL: old})):
+            each[Attribute.LABEL] = new
+
+
+def test_a_key_is_used_again_when_it_is_back_in_the_place_of_another(token: SampleToken) -> None:
+    import pkcs11  # noqa: PLC0415 - only with SoftHSM2
+
+    used = {"signing": make_signing_key(token.uri("signing")), "log": make_checkpoint_key(token.uri("log"))}
+    make_signing_key(token.uri("another signing"))
+    make_checkpoint_key(token.uri("another log"))
+    for name, sign in (("signing", lambda: signs(used["signing"])), ("log", lambda: used["log"].sign(b""))):
+        assert sign()
+        rename(token, name, "aside")
+        rename(token, f"another {name}", name)
+        pkcs11.lib(token.module).reinitialize()
+        for _ in range(2):
+            with pytest.raises(HardwareKeyInvalid, match="not the one"):
+                sign()
+        rename(token, name, f"another {name}")
+        rename(token, "aside", name)
+        assert sign()
+
+
 def test_lost_sessions_are_no_fault(token: SampleToken) -> None:
     import pkcs11  # noqa: PLC0415 - only with SoftHSM2
 
@@ -198,22 +242,41 @@ def test_lost_sessions_are_no_fault(token: SampleToken) -> None:
     assert signs(key)
 
 
-def test_a_refused_pin_is_not_tried_again_until_its_file_changes(token: SampleToken) -> None:
+def test_a_process_tries_each_pin_once_however_the_token_is_named_and_whatever_file_has_it(token: SampleToken) -> None:
+    import pkcs11  # noqa: PLC0415 - only with SoftHSM2
+
     key = make_signing_key(token.uri("signing"))
-    token.pin_file.write_text("wrong-pin-of-a-test")
+    serial = pkcs11.lib(token.module).get_token(token_label=token.label).serial.decode()
+    wrong = "wrong-pin-of-a-test"
+    token.pin_file.write_text(wrong)
     with token.away(), pytest.raises(HardwareKeyUnavailable):
         key.sign(b"", SHA256)
     with pytest.raises(TokenPinRefused, match="refused its PIN"):
         key.sign(b"", SHA256)
-    with token.session() as session:
-        assert session is not None
     # Now it would be the right one. That it is refused shows that the token is not asked.
-    change_pin(token, PIN, "wrong-pin-of-a-test")
-    for _ in range(5):
-        with pytest.raises(TokenPinRefused):
-            key.sign(b"", SHA256)
-    token.pin_file.write_text("wrong-pin-of-a-test")
+    change_pin(token, PIN, wrong)
+    other_file = written(token.pin_file.with_name("other"), f"{wrong}\n".encode())
+    names = ({}, {"serial": serial}, {"token": "", "serial": serial}, {"pin_source": str(other_file)})
+    for content in (wrong, f"{wrong}\n", wrong):
+        token.pin_file.write_text(content)
+        for fields in names:
+            with pytest.raises(TokenPinRefused, match="not asked again") as caught:
+                make_signing_key(token.uri("signing", **fields))
+            assert wrong not in caught.value.line
+    change_pin(token, wrong, "another-pin-of-a-test")
+    token.pin_file.write_text("another-pin-of-a-test")
     assert signs(key)
+
+
+def test_the_last_try_before_a_token_locks_is_left_to_a_person() -> None:
+    pkcs11 = pytest.importorskip("pkcs11")
+    from broker.trust.tokensessions import check_tries  # noqa: PLC0415 - only with the extra
+
+    uri, flags = KeyUri("/m", "/p", "sample", object="signing"), pkcs11.TokenFlag
+    # SoftHSM2 never says it. One wrong PIN, also of another program, is no reason to stop.
+    check_tries(flags.TOKEN_INITIALIZED | flags.USER_PIN_COUNT_LOW, uri)
+    with pytest.raises(TokenLocked, match="one more wrong PIN"):
+        check_tries(flags.TOKEN_INITIALIZED | flags.USER_PIN_COUNT_LOW | flags.USER_PIN_FINAL_TRY, uri)
 
 
 def change_pin(token: SampleToken, old: str, new: str) -> None:

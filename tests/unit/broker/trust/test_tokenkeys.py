@@ -217,10 +217,10 @@ def rename(token: SampleToken, old: str, new: str) -> None:
 def test_a_key_is_used_again_when_it_is_back_in_the_place_of_another(token: SampleToken) -> None:
     import pkcs11  # noqa: PLC0415 - only with SoftHSM2
 
-    used = {"signing": make_signing_key(token.uri("signing")), "log": make_checkpoint_key(token.uri("log"))}
+    signing, log = make_signing_key(token.uri("signing")), make_checkpoint_key(token.uri("log"))
     make_signing_key(token.uri("another signing"))
     make_checkpoint_key(token.uri("another log"))
-    for name, sign in (("signing", lambda: signs(used["signing"])), ("log", lambda: used["log"].sign(b""))):
+    for name, sign in (("signing", lambda: signs(signing)), ("log", lambda: log.sign(b""))):
         assert sign()
         rename(token, name, "aside")
         rename(token, f"another {name}", name)
@@ -256,7 +256,12 @@ def test_a_process_tries_each_pin_once_however_the_token_is_named_and_whatever_f
     # Now it would be the right one. That it is refused shows that the token is not asked.
     change_pin(token, PIN, wrong)
     other_file = written(token.pin_file.with_name("other"), f"{wrong}\n".encode())
-    names = ({}, {"serial": serial}, {"token": "", "serial": serial}, {"pin_source": str(other_file)})
+    names: tuple[dict[str, str], ...] = (
+        {},
+        {"serial": serial},
+        {"token": "", "serial": serial},
+        {"pin_source": str(other_file)},
+    )
     for content in (wrong, f"{wrong}\n", wrong):
         token.pin_file.write_text(content)
         for fields in names:

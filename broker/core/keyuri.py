@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, NoReturn
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from broker.core.errors import KeyUriInvalid
 
@@ -45,8 +45,8 @@ class KeyUri:
         if not text.startswith(SCHEME):
             _refuse(f"does not begin with {SCHEME}")
         path, _, query = text.removeprefix(SCHEME).partition("?")
-        # First of all, so that a PIN is named as what it is.
-        if any(_name(part) == _PIN for part in (*path.split(";"), *query.split("&"))):
+        # First of all, so that a PIN is named as what it is, behind whatever separator it stands.
+        if any(_PIN in form.lower() for form in (text, unquote(text))):
             _refuse(f"holds a PIN ({_PIN}): change this PIN, because others may have seen it, and name a pin-source")
         fields = _fields(path, ";", _IN_PATH) | _fields(query, "&", _IN_QUERY)
         if _text(fields, "type", "private") != "private":

@@ -22,7 +22,7 @@ import grpc
 
 from broker.core.errors import CaseExchangeError, Draining, Internal, PeerIdentityMissing, QuotaExceeded, forget_frames
 from broker.server.requests import Reader
-from broker.wire.status import DETAILS_KEY, status_details, status_of
+from broker.wire.status import DETAILS_KEY, as_told, status_details, status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -234,6 +234,7 @@ async def _write_all(responses: Any, context: Context, begun: Callable[[], None]
 
 async def _abort(context: Context, error: CaseExchangeError) -> None:
     # One row of the table.
+    error = as_told(error)
     try:
         await context.abort(
             status_of(type(error)), error.message, trailing_metadata=((DETAILS_KEY, status_details(error)),)

@@ -14,7 +14,7 @@ from broker.services.pipeline import publish_in_turn
 from broker.wire.bounds import MAX_ENVELOPES
 from broker.wire.envelopes import kept_from
 from broker.wire.receipts import fill_position, fill_receipts, receipt_to
-from broker.wire.status import refusal_to
+from broker.wire.status import as_told, refusal_to
 from caseexchange.broker.v1 import envelope_pb2, publisher_pb2, publisher_pb2_grpc
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _response(outcome: PublishOutcome) -> publisher_pb2.PublishStreamResponse:
     response = publisher_pb2.PublishStreamResponse()
     for result in outcome.results:
         if isinstance(result, CaseExchangeError):
-            response.results.add(refusal=refusal_to(result))
+            response.results.add(refusal=refusal_to(as_told(result)))
         else:
             response.results.add(receipt_index=result.receipt_index)
     if outcome.receipts is not None:

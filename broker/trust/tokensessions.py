@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
+import stat
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -86,7 +88,8 @@ class TokenModule:
             try:
                 return work(self._login(uri))
             except (HardwareKeyUnavailable, pkcs11.PKCS11Error) as error:
-                if isinstance(error, (TokenPinRefused, TokenLocked)):
+                # A locked token loses nothing by another look, and somebody may have mended it.
+                if isinstance(error, TokenPinRefused):
                     raise
             try:
                 self._begin_anew()
@@ -108,6 +111,7 @@ class TokenModule:
         return self._logins[name]
 
     def _logged_in(self, uri: KeyUri) -> pkcs11.Session:
+        _check_trusted(Path(self._path))
         try:
             self._library = pkcs11.lib(self._path)
         except pkcs11.PKCS11Error as error:
@@ -155,9 +159,26 @@ _modules_lock: Final = threading.Lock()
 
 
 def module_of(uri: KeyUri) -> TokenModule:
-    """The module of a key. A process has each once."""
+    """The module of a key. A process has each once, by whatever link it is named."""
+    path = os.path.realpath(uri.module_path)
     with _modules_lock:
-        return _modules.setdefault(uri.module_path, TokenModule(uri.module_path))
+        return _modules.setdefault(path, TokenModule(path))
+
+
+def _check_trusted(module: Path) -> None:
+    """Refuse a library that somebody else could have written: it is run in this process.
+
+    Raises:
+        KeyModuleMissing
+    """
+    for path in (module, module.parent):
+        try:
+            found = path.stat()
+        except OSError:
+            continue  # the library itself says that it is not there
+        if found.st_uid not in {0, os.geteuid()} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            message = f"the PKCS #11 module {module.name} or its folder can be written by others, so it is not loaded"
+            raise KeyModuleMissing(message)
 
 
 def check_tries(flags: pkcs11.TokenFlag, uri: KeyUri) -> None:

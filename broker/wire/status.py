@@ -80,6 +80,13 @@ def status_of(error: type[CaseExchangeError]) -> grpc.StatusCode:
     return next(STATUS_OF[ancestor] for ancestor in error.__mro__ if ancestor in STATUS_OF)
 
 
+def as_told(error: CaseExchangeError) -> CaseExchangeError:
+    """The error as callers are told it: a fault of the exchange's own keys is not theirs to mend. No token is named."""
+    if isinstance(error, errors.HardwareKeyUnavailable):
+        return errors.Unavailable("the exchange cannot use one of its own keys now; its operator is told which")
+    return error
+
+
 def status_details(error: CaseExchangeError) -> bytes:
     """The serialised ``google.rpc.Status`` that describes this error to a caller."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.details)

@@ -247,8 +247,11 @@ async def test_a_broker_whose_signing_key_is_away_loses_nothing_and_stores_nothi
         record, publisher = exchange.maker().make(), await exchange.publisher()
         with token.away(), capture_logs() as logs:
             for _ in range(2):
-                with pytest.raises(Unavailable):
+                with pytest.raises(Unavailable) as caught:
                     await publisher.publish(record)
+                # Which key it is, is the operator's own affair.
+                assert caught.value.reason == "UNAVAILABLE"
+                assert token.label not in caught.value.line
         told = [line["cause"] for line in logs if line["event"] == "refused" and line["log_level"] == "error"]
         assert told == [f"0 tokens are named {token.label}, and not one"] * 2
         assert (await publisher.publish(record)).statement

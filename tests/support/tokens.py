@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import subprocess
@@ -29,6 +30,12 @@ label, officer = sys.argv[2].ljust(32).encode(), sys.argv[3].encode()
 assert module.C_Initialize(None) == module.C_GetSlotList(0, slots, ctypes.byref(count)) == 0
 sys.exit(module.C_InitToken(ctypes.c_ulong(slots[count.value - 1]), officer, len(officer), label))
 """
+_SET_PIN: Final = """
+import sys, pkcs11
+module, label, officer, pin = sys.argv[1:]
+with pkcs11.lib(module).get_token(token_label=label).open(rw=True, so_pin=officer) as session:
+    session.init_pin(pin)
+"""
 _OFFICER: Final = "syn-officer-0815"
 _MODULES: Final = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")
 
@@ -40,7 +47,8 @@ class SampleToken:
         found = [path for path in _MODULES if Path(path).exists()]
         if not found or shutil.which("softhsm2-util") is None:
             pytest.skip("SoftHSM2 is not installed: apt-get install softhsm2")
-        self.module: Final = found[0]
+        # As programs load it: one library under two names would be begun twice.
+        self.module: Final = os.path.realpath(found[0])
         self.label: Final = f"sample-{secrets.token_hex(4)}"
         self.folder: Final = folder / "tokens"
         self.folder.mkdir(parents=True)
@@ -61,6 +69,11 @@ class SampleToken:
     def add_without_pin(self, label: str) -> None:
         """A token of this label whose user PIN was never set, as softhsm2-util makes none."""
         subprocess.run([sys.executable, "-c", _INITIALISE, self.module, label, _OFFICER], check=True, timeout=60)
+
+    def set_pin(self, label: str) -> None:
+        """Give this token the user PIN, as its security officer in another program."""
+        arguments = [self.module, label, _OFFICER, PIN]
+        subprocess.run([sys.executable, "-c", _SET_PIN, *arguments], check=True, timeout=60)
 
     def uri(self, key: str, **fields: Any) -> KeyUri:
         return KeyUri(

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -382,6 +383,26 @@ def test_a_token_that_takes_no_pin_is_told_from_a_wrong_pin(token: SampleToken) 
     token.add_without_pin(label)
     with pytest.raises(TokenLocked, match="takes no PIN"):
         make_signing_key(token.uri("signing", token=label))
+    token.set_pin(label)
+    assert signs(make_signing_key(token.uri("signing", token=label)))
+
+
+def test_one_module_by_two_paths_is_one(token: SampleToken, tmp_path: Path) -> None:
+    link = tmp_path / "module.so"
+    link.symlink_to(token.module)
+    for path in (token.module, str(link)):
+        assert signs(make_signing_key(token.uri("signing", module_path=path)))
+
+
+def test_a_module_that_others_could_write_is_not_loaded(token: SampleToken, tmp_path: Path) -> None:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    copy = Path(shutil.copy(token.module, folder / "module.so"))
+    for path, mode, usual in ((copy, 0o666, 0o644), (folder, 0o777, 0o755)):
+        path.chmod(mode)
+        with pytest.raises(KeyModuleMissing, match="can be written by others"):
+            make_signing_key(token.uri("signing", module_path=str(copy)))
+        path.chmod(usual)
 
 
 def test_what_softhsm2_never_answers_is_told_too() -> None:

@@ -86,7 +86,9 @@ check: $(STAMP) ## format, lint, types, import contracts, proto lint and drift, 
 	$(RUN)/buf lint protos
 	$(RUN)/python protos/generate.py --check
 	@tag=$$(git describe --tags --abbrev=0 2>/dev/null); if [ -n "$$tag" ]; then \
-		$(RUN)/buf breaking protos --against ".git#tag=$$tag,subdir=protos"; \
+		rm -rf .dev/released && mkdir -p .dev/released && \
+		git archive "$$tag" protos | tar -x -C .dev/released && \
+		$(RUN)/buf breaking protos --against .dev/released/protos; \
 	else echo "protos: no release yet that they could break"; fi
 	$(RUN)/python docs/generate.py --check
 	$(RUN)/python -m pytest -q -m "not kafka" -n $(WORKERS) --dist loadfile $(CHECKED)

@@ -57,10 +57,11 @@ def init(root: Path, *, force: bool, as_json: bool) -> None:
 @click.option("--pki", "root", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new folder.")
 @json_option
 def authority(*, trust_domain: str, root: Path, as_json: bool) -> None:
-    """Begin an exchange: make its authorities for TLS, signing and Kafka, and their first revocation lists.
+    """Make the authorities of a new exchange.
 
-    The private keys are in the folder authorities, and never leave this machine. Give what is in the folder trust to
-    everybody, and tell the fingerprints in another way, such as by telephone. What is there is never replaced.
+    They are for TLS, signing and Kafka, with their first revocation lists. The private keys are in the folder
+    authorities, and never leave this machine. Give what is in the folder trust to everybody, and tell the fingerprints
+    in another way, such as by telephone. What is there is never replaced.
 
     Example:  case-exchange certs authority --trust-domain exchange.example --pki authority
     """
